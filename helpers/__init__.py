@@ -1,0 +1,1 @@
+"""Reusable pieces of a PyTorch program: data, models, training and evaluation."""
