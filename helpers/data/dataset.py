@@ -1,0 +1,181 @@
+"""CardDataset, and the cache that decodes every picture only once."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from helpers.data.deck import CLASSES
+from helpers.data.source import SPLITS, check_cards, picture_files
+
+
+class CardDataset(Dataset):
+    """Photographs of playing cards: one folder a class, as `(image, target)` pairs.
+
+    Follows https://docs.pytorch.org/tutorials/beginner/data_loading_tutorial.html. Nothing is
+    decoded until an item is asked for, so making one is cheap and it pickles well: it can be
+    sent to DataLoader workers under `fork` and `spawn` alike.
+
+    Args:
+        root: folder that holds `train/`, `valid/` and `test/`, each with 53 class folders.
+        split: `"train"`, `"valid"` or `"test"`.
+        transform: called with the RGB PIL image of each item, for instance a
+            `torchvision.transforms.v2` pipeline; without one the image itself is returned.
+
+    Attributes:
+        classes: the 53 names; a target is an index into them.
+        paths: the file of each item, sorted by class and then by name.
+        targets: the class index of each item.
+
+    Raises:
+        FileNotFoundError: if `root` or its `split` folder is missing.
+        ValueError: if `split` is unknown, a class folder is missing, extra, misspelt or empty,
+            or (on reading an item) a file is no picture.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        transform: Callable[[Image.Image], Any] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.split = split
+        self.transform = transform
+        self.classes = CLASSES
+        self.paths, self.targets = list_pictures(root, split)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = read_picture(self.paths[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self.targets[index]
+
+
+def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
+    """List the pictures of a split and their targets, sorted by class and then by file name.
+
+    Hidden files and files that are no picture by their suffix are passed over.
+
+    Raises:
+        FileNotFoundError, ValueError: as `CardDataset`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
+    check_cards(root, [split])
+    paths, targets = [], []
+    for target, name in enumerate(CLASSES):
+        pictures = picture_files(Path(root) / split / name)
+        paths += pictures
+        targets += [target] * len(pictures)
+    return paths, targets
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Read any picture as 8-bit RGB: grey, palette, CMYK, 16-bit and transparent ones too.
+
+    Transparent parts are laid on white paper, and a camera's rotation mark is obeyed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be decoded, naming it.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            picture = ImageOps.exif_transpose(picture)
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be decoded as a picture ({error}); replace or delete the file "
+            "(helpers.data.audit lists every broken one)"
+        ) from error
+    if picture.mode.startswith("I"):
+        # convert("RGB") would clip 16-bit values at 255 and return a white card.
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture)
+    return picture.convert("RGB")
+
+
+def decode_pictures(
+    paths: Sequence[str | Path], size: int, cache: str | Path | None = None
+) -> Tensor:
+    """Decode pictures once into one uint8 tensor, kept on disk as a memory map.
+
+    Decoding a JPEG and resizing it costs more than training a small network on it, and its
+    result never changes, so it is done once. The file's name is a hash of the pictures' bytes
+    and of `size`: a changed picture or another size makes a new file, never a stale answer.
+
+    Args:
+        paths: N picture files.
+        size: side in pixels; each picture is squashed to `(size, size)`, as the data set is.
+        cache: folder for the memory map; None keeps the tensor in memory only.
+
+    Returns:
+        uint8 tensor `(N, 3, size, size)` in channels_last memory format.
+
+    Raises:
+        ValueError: if `paths` is empty, `size` is less than 1, or a file is no picture.
+    """
+    if len(paths) == 0:
+        raise ValueError("paths is empty; expected at least one picture")
+    if size < 1:
+        raise ValueError(f"size is {size}; expected at least 1 pixel")
+    if cache is None:
+        pixels = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+        _decode_into(pixels, paths, size)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    file = Path(cache) / f"{_content_key(paths)}-{size}px.npy"
+    if not file.exists():
+        _write_memory_map(file, paths, size)
+    # Copy-on-write: pages are read as they are needed, and writing never reaches the file.
+    return torch.from_numpy(np.load(file, mmap_mode="c")).permute(0, 3, 1, 2)
+
+
+def _decode_into(pixels: np.ndarray, paths: Sequence[str | Path], size: int) -> None:
+    def decode(index: int) -> None:
+        picture = read_picture(paths[index])
+        pixels[index] = picture.resize((size, size), Image.Resampling.BILINEAR)
+
+    # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        jobs = threads.map(decode, range(len(paths)))
+        for _ in tqdm(jobs, total=len(paths), desc=f"decoding at {size} px", leave=False):
+            pass
+
+
+def _content_key(paths: Sequence[str | Path]) -> str:
+    key = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        key.update(hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest())
+    return key.hexdigest()
+
+
+def _write_memory_map(file: Path, paths: Sequence[str | Path], size: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Written under another name and then renamed: whoever looks finds all of it or nothing.
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".decoding-") as folder:
+        part = Path(folder) / "pixels.npy"
+        shape = (len(paths), size, size, 3)
+        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        _decode_into(pixels, paths, size)
+        pixels.flush()
+        del pixels  # Windows renames no file that is still mapped.
+        part.replace(file)
