@@ -1,0 +1,86 @@
+"""Where to compute, from which seed, and in which precision."""
+
+import os
+import random
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pick_device() -> torch.device:
+    """Choose cuda, mps or cpu: the first that is there; `$CARDS_DEVICE` overrides.
+
+    Raises:
+        ValueError: if `$CARDS_DEVICE` names a device this machine does not have.
+    """
+    wanted = os.environ.get("CARDS_DEVICE")
+    if wanted:
+        try:
+            torch.zeros(1, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here ({error}); "
+                "set it to cpu, cuda or mps, or unset it"
+            ) from error
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, NumPy and PyTorch (on all devices).
+
+    See https://docs.pytorch.org/docs/stable/notes/randomness.html for what a seed does not fix:
+    other versions, other devices and some GPU kernels may still differ.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one.
+    torch.manual_seed(seed)
+
+
+def measure_autocast(
+    model: nn.Module, images: Tensor, targets: Tensor, steps: int = 5
+) -> dict[str, float]:
+    """Time training steps in float32 and under bfloat16 autocast on this machine.
+
+    bfloat16 halves the bytes to move, but only some processors multiply it in hardware: measure,
+    then choose. Gradients are computed and dropped; the weights do not change, though the running
+    statistics of batch norm do, so pass a copy of a model that matters.
+
+    Args:
+        model: on the device of `images`.
+        images: one batch `(B, 3, H, W)`.
+        targets: its class indices `(B,)`.
+        steps: timed steps of each kind, in turn, after one of each to warm up.
+
+    Returns:
+        `float32` and `bfloat16`: the seconds of a step, the median of those timed;
+        `speedup`: the first divided by the second, so autocast pays where it is above 1.
+    """
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(steps + 1):
+        for enabled, timings in seconds.items():
+            _synchronise(images.device)
+            start = time.perf_counter()
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
+                loss = F.cross_entropy(model(images), targets)
+            loss.backward()
+            model.zero_grad(set_to_none=True)
+            _synchronise(images.device)
+            timings.append(time.perf_counter() - start)
+    float32, bfloat16 = (float(np.median(timings[1:])) for timings in seconds.values())
+    return {"float32": float32, "bfloat16": bfloat16, "speedup": float32 / bfloat16}
+
+
+def _synchronise(device: torch.device) -> None:
+    # GPU kernels are only queued by a call; a clock read before they end measures nothing.
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,314 @@
+"""The training loop against one written out by hand, and exact resumption."""
+
+import copy
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from helpers.data import Augment, BatchLoader
+from helpers.training import evaluate, evaluating, fit, load_checkpoint, train_one_epoch
+
+COUNT = 37  # No batch size below divides it.
+
+
+def make_model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(8 * 9, 5),
+    )
+
+
+def make_loader(batch_size: int = 8, *, shuffle: bool = True, augment=None) -> BatchLoader:
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(256, (COUNT, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    targets = torch.randint(5, (COUNT,), generator=generator)
+    return BatchLoader(images, targets, batch_size, shuffle=shuffle, augment=augment, seed=1)
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_one_epoch_equals_the_loop_by_hand():
+    model = make_model()
+    twin = copy.deepcopy(model)
+    torch.manual_seed(9)
+    result = train_one_epoch(model, make_loader(), torch.optim.SGD(model.parameters(), 0.1))
+
+    torch.manual_seed(9)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.1)
+    losses, correct = [], 0
+    for images, targets in make_loader():
+        optimizer.zero_grad()
+        logits = twin(images)
+        F.cross_entropy(logits, targets).backward()
+        optimizer.step()
+        losses += F.cross_entropy(logits, targets, reduction="none").tolist()
+        correct += (logits.argmax(1) == targets).sum().item()
+    assert same(model, twin)
+    assert result["loss"] == pytest.approx(sum(losses) / COUNT, rel=1e-6)
+    assert result["accuracy"] == correct / COUNT
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 36, 37, 100])
+def test_evaluation_does_not_depend_on_the_batch_size(batch_size):
+    model = make_model().eval()
+    images, targets = next(iter(make_loader(COUNT, shuffle=False)))
+    found = evaluate(model, make_loader(batch_size))
+    assert found["count"] == COUNT
+    assert found["loss"] == pytest.approx(F.cross_entropy(model(images), targets).item(), rel=1e-5)
+    assert found["accuracy"] == (model(images).argmax(1) == targets).sum().item() / COUNT
+
+
+def test_evaluation_changes_neither_weights_nor_modes():
+    model = make_model()
+    model.train()
+    model[1].eval()  # a frozen batch norm inside a training model
+    before = copy.deepcopy(model)
+    evaluate(model, make_loader())
+    assert same(model, before)
+    assert [m.training for m in model.modules()] == [m.training for m in before.modules()]
+
+
+def test_modes_come_back_after_an_error():
+    model = make_model()
+    with pytest.raises(TypeError), evaluating(model):
+        model("no tensor")
+    assert all(module.training for module in model.modules())
+
+
+def test_clipping_limits_the_step():
+    model = make_model()
+    before = copy.deepcopy(model)
+    loader = make_loader(COUNT)
+    train_one_epoch(model, loader, torch.optim.SGD(model.parameters(), 1.0), clip_norm=0.01)
+    pairs = zip(model.parameters(), before.parameters(), strict=True)
+    moved = sum(((new - old) ** 2).sum() for new, old in pairs).sqrt()
+    assert moved.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_autocast_computes_in_bfloat16():
+    seen = []
+    model = make_model()
+    model[0].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    train_one_epoch(
+        model, make_loader(COUNT), torch.optim.SGD(model.parameters(), 0.1), autocast=True
+    )
+    evaluate(model, make_loader(COUNT), autocast=True)
+    evaluate(model, make_loader(COUNT))
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.float32]
+
+
+def test_fit_learns_and_takes_an_ordinary_data_loader():
+    images = torch.randn(64, 3, 8, 8)
+    targets = (images.mean((1, 2, 3)) > 0).long()
+    loader = DataLoader(TensorDataset(images, targets), 16, shuffle=True)
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    history = fit(model, loader, loader, optimizer, 15)
+    assert history.frame["epoch"].tolist() == list(range(1, 16))
+    assert history.frame["valid_accuracy"].iloc[-1] > 0.9
+    assert list(history.frame) == [
+        "epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy",
+        "learning_rate", "seconds",
+    ]  # fmt: skip
+
+
+def test_fit_ends_with_the_best_weights():
+    model = make_model()
+    valid = make_loader(shuffle=False)
+    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    history = fit(model, make_loader(), valid, optimizer, 6, monitor="valid_loss")
+    frame = history.frame.set_index("epoch")
+    assert history.best_epoch == frame["valid_loss"].idxmin()
+    assert evaluate(model, valid)["loss"] == pytest.approx(frame["valid_loss"].min(), rel=1e-5)
+
+
+def test_early_stopping_waits_for_patience():
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)  # Never better after the first epoch...
+    for module in model:
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.0  # ...its running statistics included.
+    history = fit(model, make_loader(), make_loader(), optimizer, 20, patience=3)
+    assert (history.best_epoch, len(history.frame)) == (1, 4)
+
+
+@pytest.mark.parametrize("step_scheduler", ["batch", "epoch"])
+def test_schedule_steps_by_batch_or_epoch(step_scheduler):
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    history = fit(
+        model, make_loader(), make_loader(), optimizer, 3,
+        scheduler=scheduler, step_scheduler=step_scheduler,
+    )  # fmt: skip
+    batches = len(make_loader())
+    halvings = [batches, 2 * batches, 3 * batches] if step_scheduler == "batch" else [0, 1, 2]
+    assert history.frame["learning_rate"].tolist() == [1e-3 * 0.5**n for n in halvings]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_schedule_steps_by_what_was_measured(mode):
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode, patience=0)
+    given = []
+    step = scheduler.step
+    scheduler.step = lambda metric: (given.append(metric), step(metric))
+    history = fit(
+        model, make_loader(), make_loader(), optimizer, 3,
+        scheduler=scheduler, step_scheduler="metric",
+    )  # fmt: skip
+    column = "valid_loss" if mode == "min" else "valid_accuracy"
+    assert given == history.frame[column].tolist()
+
+
+class Spoiled(BatchLoader):
+    """Gives an infinite picture in the second batch of the third pass."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        for number, (images, targets) in enumerate(super().__iter__(), start=1):
+            if (self.passes, number) == (3, 2):
+                images = images * math.nan
+            yield images, targets
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_best_weights_kept():
+    model = make_model()
+    loader = Spoiled(make_loader().images, make_loader().targets, 8, shuffle=True, seed=1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    twin = copy.deepcopy(model)
+    torch.manual_seed(2)
+    with pytest.raises(FloatingPointError, match="in epoch 3: the loss of batch 2 is nan"):
+        fit(model, loader, make_loader(), optimizer, 5)
+    torch.manual_seed(2)
+    fit(twin, make_loader(), make_loader(), torch.optim.SGD(twin.parameters(), 0.1), 2)
+    assert same(model, twin)
+
+
+RESUME = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_loop import train
+train(sys.argv[2], epochs=4, resume=True, kind=sys.argv[3])
+"""
+
+
+def train(path: str | Path, epochs: int, resume: bool, kind: str):
+    """Dropout, momentum, a schedule, shuffling and augmentation: all state there is."""
+    model = make_model()
+    torch.manual_seed(3)
+    if kind == "batches":
+        loader = make_loader(augment=Augment())
+    else:
+        source = make_loader()
+        dataset = TensorDataset(source.images.float() / 255, source.targets)
+        generator = torch.Generator().manual_seed(1) if kind == "generator" else None
+        loader = DataLoader(dataset, 8, shuffle=True, generator=generator)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    steps = 4 * len(loader)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps)
+    history = fit(
+        model, loader, make_loader(shuffle=False), optimizer, epochs,
+        scheduler=scheduler, step_scheduler="batch", checkpoint=path, resume=resume,
+    )  # fmt: skip
+    return model, history
+
+
+@pytest.mark.parametrize("kind", ["batches", "generator", "global"])
+def test_four_epochs_equal_two_a_new_process_and_two_more(tmp_path, kind):
+    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
+    train(whole, 4, False, kind)
+    train(parts, 2, False, kind)
+    command = [sys.executable, "-c", RESUME, str(Path(__file__).parent), str(parts), kind]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    expected, found = load_checkpoint(whole), load_checkpoint(parts)
+    assert len(found["rows"]) == 4
+    for row in expected["rows"] + found["rows"]:
+        del row["seconds"]
+    assert found["rows"] == expected["rows"]
+    assert_equal(found, expected)
+
+
+def assert_equal(found, expected):
+    """Bit for bit, however deep."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert found == expected
+
+
+def test_resuming_a_finished_run_trains_no_more(tmp_path):
+    model, history = train(tmp_path / "run.pt", 4, False, "batches")
+    again, same_history = train(tmp_path / "run.pt", 4, True, "batches")
+    assert same(again, model)
+    assert same_history.frame.equals(history.frame)
+
+
+def test_resuming_where_there_is_no_file_yet_starts(tmp_path):
+    _, history = train(tmp_path / "run.pt", 1, True, "batches")
+    assert len(history.frame) == 1
+
+
+def test_checkpoint_carries_notes_and_settings(tmp_path):
+    model = make_model()
+    fit(
+        model, make_loader(), make_loader(), torch.optim.SGD(model.parameters(), 0.1), 1,
+        checkpoint=tmp_path / "run.pt", notes={"classes": ["a", "b"], "size": 8},
+    )  # fmt: skip
+    saved = load_checkpoint(tmp_path / "run.pt")
+    assert saved["notes"] == {"classes": ["a", "b"], "size": 8}
+    assert saved["settings"] == {"autocast": False, "monitor": "valid_accuracy"}
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "run.pt"
+    train(path, 1, False, "batches")
+
+    def resume(model, **settings):
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        fit(model, make_loader(), make_loader(), optimizer, 2,
+            checkpoint=path, resume=True, **settings)  # fmt: skip
+
+    with pytest.raises(ValueError, match=r"run\.pt is of another model"):
+        resume(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+    with pytest.raises(ValueError, match=r"run\.pt was trained with"):
+        resume(make_model(), autocast=True)
+
+
+def test_bad_arguments_are_named():
+    model, loader = make_model(), make_loader()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match="step_scheduler is 'step'"):
+        fit(model, loader, loader, optimizer, 1, step_scheduler="step")
+    with pytest.raises(ValueError, match="monitor is 'accuracy'"):
+        fit(model, loader, loader, optimizer, 1, monitor="accuracy")
+    with pytest.raises(ValueError, match="checkpoint is None"):
+        fit(model, loader, loader, optimizer, 1, resume=True)
+    with pytest.raises(ValueError, match="loader gave no batch"):
+        evaluate(model, [])
