@@ -23,12 +23,13 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
         # The sum needs equal shapes: where they differ, the input is pooled and projected.
-        self.shortcut = nn.Sequential()
+        fit = []
         if stride > 1:
-            self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
+            fit.append(nn.AvgPool2d(stride, ceil_mode=True))
         if in_channels != out_channels:
-            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
-            self.shortcut.append(nn.BatchNorm2d(out_channels))
+            fit.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            fit.append(nn.BatchNorm2d(out_channels))
+        self.shortcut = nn.Sequential(*fit) if fit else nn.Identity()
         # With a scale of 0 the block starts as the identity, which eases early training.
         nn.init.zeros_(self.norm2.weight)
 
@@ -53,6 +54,7 @@ class CardCNN(nn.Module):
     Raises:
         ValueError: if the images are no batch, have other channels, or a side below 32 px.
 
+    >>> import torch
     >>> CardCNN()(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 53])
     """

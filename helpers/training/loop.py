@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -161,9 +161,9 @@ class History:
         sign = -1 if self.monitor.endswith("loss") else 1
         return max(self.rows, key=lambda row: sign * row[self.monitor])["epoch"]
 
-    def plot(self) -> Axes:
-        """Draw loss, accuracy and learning rate by epoch."""
-        return plot_history(self.frame)
+    def plot(self) -> np.ndarray:
+        """Draw loss, accuracy and learning rate by epoch; returns the three Axes."""
+        return plot_history(self.frame, self.best_epoch)
 
 
 def fit(

@@ -1,0 +1,23 @@
+"""How good a trained model is, and where it fails."""
+
+from helpers.evaluation.metrics import (
+    accuracy,
+    confusion_matrix,
+    per_class_report,
+    predict_logits,
+    rank_and_suit_accuracy,
+    top_k_accuracy,
+    wilson_interval,
+    worst_mistakes,
+)
+
+__all__ = [
+    "accuracy",
+    "confusion_matrix",
+    "per_class_report",
+    "predict_logits",
+    "rank_and_suit_accuracy",
+    "top_k_accuracy",
+    "wilson_interval",
+    "worst_mistakes",
+]

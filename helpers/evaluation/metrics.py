@@ -1,0 +1,273 @@
+"""From a trained model to figures that say how good it is, and where it fails."""
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from statistics import NormalDist
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.data.deck import rank_and_suit
+from helpers.training.loop import evaluating
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    device: str | torch.device | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run the model over a whole split and keep every logit, so each figure is one pass away.
+
+    The model runs in evaluation mode; afterwards each submodule is back in its own mode.
+
+    Args:
+        model: `(B, 3, H, W)` to logits `(B, classes)`.
+        loader: gives images and targets; it must not shuffle if rows are to match files.
+        device: where the images are sent; that of the model's parameters by default.
+
+    Returns:
+        float32 logits `(N, classes)` and int64 targets `(N,)`, on the CPU, in loader order.
+
+    Raises:
+        ValueError: if `loader` gives no batch.
+    """
+    if device is None:
+        parameter = next(model.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+    logits, targets = [], []
+    with evaluating(model):
+        for images, batch_targets in loader:
+            logits.append(model(images.to(device)).float().cpu())
+            targets.append(batch_targets.cpu().long())
+    if not logits:
+        raise ValueError("loader gave no batch; expected at least one image")
+    return torch.cat(logits), torch.cat(targets)
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    """The share of images whose largest logit is the target's; of equal logits the first counts.
+
+    Args:
+        logits: `(N, classes)`.
+        targets: `(N,)` class indices.
+
+    Raises:
+        ValueError: if shapes do not fit, there is no image, or a target is no class.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
+    0.5
+    """
+    return top_k_accuracy(logits, targets, k=1)
+
+
+def top_k_accuracy(logits: Tensor, targets: Tensor, k: int = 5) -> float:
+    """The share of images whose target is among the k largest logits.
+
+    Of equal logits the one with the lower index comes first, as in `argmax`. So a model that
+    gives every class the same logit scores as guessing does, not 100%.
+
+    Args:
+        logits: `(N, classes)`.
+        targets: `(N,)` class indices.
+        k: 1 to classes.
+
+    Raises:
+        ValueError: as `accuracy`, or if `k` is out of range.
+    """
+    _check_logits(logits, targets)
+    classes = logits.shape[1]
+    if not 1 <= k <= classes:
+        raise ValueError(f"k is {k}; expected 1 to {classes}, the number of classes")
+    own = logits.gather(1, targets[:, None])
+    lower_index = torch.arange(classes, device=logits.device) < targets[:, None]
+    ahead = (logits > own) | ((logits == own) & lower_index)
+    return (ahead.sum(1) < k).double().mean().item()
+
+
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """How far the true accuracy may lie from the one measured on `total` images.
+
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference". Unlike
+    p ± z·√(p(1-p)/n) it never leaves 0..1 and is not of zero width at 0% or 100%.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        ValueError: if not 0 <= correct <= total, total is 0, or confidence is not in (0, 1).
+
+    >>> [round(end, 3) for end in wilson_interval(238, 265)]
+    [0.856, 0.929]
+    """
+    if total < 1:
+        raise ValueError(f"total is {total}; expected at least 1 image")
+    if not 0 <= correct <= total:
+        raise ValueError(f"correct is {correct}; expected 0 to {total}, the total")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; expected between 0 and 1, such as 0.95")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = correct / total
+    center = share + z**2 / (2 * total)
+    margin = z * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    # Rounding can miss 0 and 1 by 1e-17; the formula gives exactly these there.
+    low = 0.0 if correct == 0 else (center - margin) / scale
+    high = 1.0 if correct == total else (center + margin) / scale
+    return low, high
+
+
+def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
+    """Count how often class i (row) was called class j (column).
+
+    Args:
+        targets: `(N,)` true class indices.
+        predictions: `(N,)` predicted class indices, such as `logits.argmax(1)`.
+        num_classes: length of both sides.
+
+    Returns:
+        int64 `(num_classes, num_classes)`; the diagonal holds what was right.
+
+    Raises:
+        ValueError: if shapes differ, there is no image, or an index is no class.
+
+    >>> confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    _check_pairs(targets, predictions, num_classes)
+    # Each (row, column) is one cell number, and bincount counts cell numbers.
+    cells = targets * num_classes + predictions
+    return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def per_class_report(targets: Tensor, predictions: Tensor, classes: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall, F1 and support of every class.
+
+    A ratio with nothing below the line is 0: precision of a class never predicted, recall of a
+    class with no image, F1 where both are 0.
+
+    Args:
+        targets, predictions: `(N,)` class indices.
+        classes: name of each index.
+
+    Returns:
+        Frame indexed by class, with columns `precision`, `recall`, `f1`, `support` (images).
+
+    Raises:
+        ValueError: as `confusion_matrix`.
+    """
+    matrix = confusion_matrix(targets, predictions, len(classes)).cpu().double()
+    right, support, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    columns = {
+        "precision": right / predicted.clamp(min=1),
+        "recall": right / support.clamp(min=1),
+        "f1": 2 * right / (support + predicted).clamp(min=1),
+        "support": support.long(),
+    }
+    index = pd.Index(classes, name="class")
+    return pd.DataFrame({name: column.numpy() for name, column in columns.items()}, index=index)
+
+
+def rank_and_suit_accuracy(
+    targets: Tensor, predictions: Tensor, classes: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy of the whole card, of its rank alone and of its suit alone.
+
+    The joker is its own rank and its own suit.
+
+    Args:
+        targets, predictions: `(N,)` class indices.
+        classes: name of each index, each one of `helpers.data.CLASSES`.
+
+    Returns:
+        Dict of `card`, `rank` and `suit`, each 0..1.
+
+    Raises:
+        ValueError: as `confusion_matrix`, or if a class is no card.
+    """
+    _check_pairs(targets, predictions, len(classes))
+    names = [rank_and_suit(name) for name in classes]
+    pairs = list(zip(targets.tolist(), predictions.tolist(), strict=True))
+    return {
+        "card": sum(true == guess for true, guess in pairs) / len(pairs),
+        "rank": sum(names[true][0] == names[guess][0] for true, guess in pairs) / len(pairs),
+        "suit": sum(names[true][1] == names[guess][1] for true, guess in pairs) / len(pairs),
+    }
+
+
+def worst_mistakes(
+    logits: Tensor, targets: Tensor, classes: Sequence[str], k: int = 12
+) -> pd.DataFrame:
+    """The images the model got wrong, those it was most wrong about first.
+
+    Args:
+        logits: `(N, classes)`.
+        targets: `(N,)` class indices.
+        classes: name of each index.
+        k: how many rows at most.
+
+    Returns:
+        Frame with columns `index` (place in the split), `true`, `predicted`, `probability` (of
+        the predicted class) and `loss` (cross-entropy), sorted by falling loss; fewer than `k`
+        rows, or none, if there are fewer mistakes.
+
+    Raises:
+        ValueError: as `accuracy`, or if `classes` does not fit the logits or `k` is negative.
+    """
+    _check_logits(logits, targets)
+    if len(classes) != logits.shape[1]:
+        raise ValueError(f"classes has {len(classes)} names; expected {logits.shape[1]}")
+    if k < 0:
+        raise ValueError(f"k is {k}; expected 0 or more")
+    loss = F.cross_entropy(logits.float(), targets, reduction="none")
+    predicted = logits.argmax(1)
+    wrong = (predicted != targets).nonzero().flatten()
+    worst = wrong[loss[wrong].argsort(descending=True, stable=True)][:k]
+    probability = logits.float().softmax(1).gather(1, predicted[:, None]).flatten()
+    return pd.DataFrame(
+        {
+            "index": worst.tolist(),
+            "true": [classes[i] for i in targets[worst].tolist()],
+            "predicted": [classes[i] for i in predicted[worst].tolist()],
+            "probability": probability[worst].tolist(),
+            "loss": loss[worst].tolist(),
+        }
+    )
+
+
+def _check_logits(logits: Tensor, targets: Tensor) -> None:
+    if logits.ndim != 2 or len(logits) == 0 or logits.shape[1] == 0:
+        raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (images, classes)")
+    if targets.shape != logits.shape[:1]:
+        raise ValueError(
+            f"targets has shape {tuple(targets.shape)}; expected ({len(logits)},), as logits"
+        )
+    # Nothing is greater than nan, so it would count as the best of all.
+    if logits.isnan().any():
+        raise ValueError("logits holds nan; expected numbers (did training diverge?)")
+    _check_indices("targets", targets, logits.shape[1])
+
+
+def _check_pairs(targets: Tensor, predictions: Tensor, num_classes: int) -> None:
+    if targets.ndim != 1 or len(targets) == 0:
+        raise ValueError(f"targets has shape {tuple(targets.shape)}; expected (images,)")
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"predictions has shape {tuple(predictions.shape)}; expected {tuple(targets.shape)}, "
+            "as targets (logits.argmax(1) gives it)"
+        )
+    _check_indices("targets", targets, num_classes)
+    _check_indices("predictions", predictions, num_classes)
+
+
+def _check_indices(name: str, indices: Tensor, num_classes: int) -> None:
+    if indices.dtype != torch.int64:
+        raise ValueError(f"{name} has dtype {indices.dtype}; expected torch.int64 class indices")
+    low, high = indices.min().item(), indices.max().item()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{name} holds {low if low < 0 else high}; "
+            f"expected class indices from 0 to {num_classes - 1}"
+        )

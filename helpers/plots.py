@@ -1,0 +1,339 @@
+"""Every figure of the series: plain data in, matplotlib Axes out; nothing global is changed."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
+from torch import Tensor
+
+# Okabe and Ito's colours, told apart by colour-blind readers and in grey print.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6B6B6B"
+
+
+def show_images(
+    images: Tensor | Sequence[Tensor | Image.Image],
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Show pictures in a grid, row by row.
+
+    Args:
+        images: a batch `(B, 3, H, W)`, or a list of PIL images or of tensors `(3, H, W)`; uint8
+            in 0..255 or float in 0..1. One channel is shown in grey.
+        titles: a line above each picture.
+        columns: pictures in a row.
+        mean, std: undo `(x - mean) / std`, one number or one for each channel.
+        axes: array of Axes to draw into, at least one for each picture.
+
+    Returns:
+        Array of Axes, `(rows, columns)` if none were given.
+
+    Raises:
+        ValueError: if there is no picture, a picture is of no known form or still normalised,
+            or `titles`, `columns` or `axes` do not fit.
+    """
+    pictures = [_to_picture(image, mean, std) for image in images]
+    if not pictures:
+        raise ValueError("images is empty; expected at least one picture")
+    if titles is not None and len(titles) != len(pictures):
+        raise ValueError(f"titles has {len(titles)} entries; expected {len(pictures)}, as images")
+    if columns < 1:
+        raise ValueError(f"columns is {columns}; expected at least 1")
+    if axes is None:
+        columns = min(columns, len(pictures))
+        rows = ceil(len(pictures) / columns)
+        side = min(10 / columns, 2.5)
+        lines = max((title.count("\n") + 1 for title in titles or []), default=0)
+        size = (side * columns, (side + 0.17 * lines) * rows)
+        _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    cells = np.asarray(axes).ravel()
+    if len(cells) < len(pictures):
+        raise ValueError(f"axes has {len(cells)} Axes; expected {len(pictures)}, one a picture")
+    for cell in cells:
+        cell.axis("off")
+    for cell, picture in zip(cells, pictures, strict=False):
+        cell.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    for cell, title in zip(cells, titles or [], strict=False):
+        cell.set_title(title, fontsize=9)
+    return axes
+
+
+def plot_counts(
+    counts: pd.Series | Mapping[str, float],
+    title: str = "Pictures per class",
+    ylabel: str = "pictures",
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a bar for each name, in the order given.
+
+    Args:
+        counts: name to number.
+        title, ylabel: words on the figure.
+        axes: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if `counts` is empty.
+    """
+    counts = pd.Series(counts)
+    if counts.empty:
+        raise ValueError("counts is empty; expected a number for at least one name")
+    many = len(counts) > 15
+    axes = axes or _new_axes((10, 3.6) if many else (max(3, 0.6 * len(counts) + 1), 3.2))
+    bars = axes.bar(range(len(counts)), counts.to_numpy(), color=BLUE, width=0.8)
+    turn = {"rotation": 90, "fontsize": 8} if many else {"fontsize": 9}
+    axes.set_xticks(range(len(counts)), counts.index.astype(str), **turn)
+    axes.set_xlim(-0.6, len(counts) - 0.4)
+    if not many:
+        axes.bar_label(bars, fmt="{:,.6g}", fontsize=8, color=GREY)
+    return _finish(axes, title, ylabel=ylabel)
+
+
+def plot_histogram(
+    values: Tensor | Sequence[float],
+    bins: int = 40,
+    title: str = "",
+    xlabel: str = "",
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw how often values fall in each of `bins` equal ranges, with a line at the median.
+
+    Raises:
+        ValueError: if there is no value.
+    """
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if values.size == 0:
+        raise ValueError("values is empty; expected at least one number")
+    axes = axes or _new_axes((6, 3.2))
+    axes.hist(values, bins=bins, color=BLUE)
+    median = float(np.median(values))
+    axes.axvline(median, color=ORANGE, linewidth=1.5, label=f"median {median:.3g}")
+    axes.legend(fontsize=9, frameon=False)
+    return _finish(axes, title, xlabel=xlabel, ylabel="count")
+
+
+def plot_history(
+    frame: pd.DataFrame, best_epoch: int | None = None, axes: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw loss, accuracy and learning rate by epoch, with the best epoch marked.
+
+    Args:
+        frame: a row an epoch; columns `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
+            `valid_accuracy`, `learning_rate`.
+        best_epoch: the one to mark; the first of highest `valid_accuracy` by default.
+        axes: array of three Axes to draw into.
+
+    Returns:
+        Array of three Axes.
+
+    Raises:
+        ValueError: if `frame` has no row or lacks a column, or `axes` is not three.
+    """
+    names = ["train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]
+    missing = [n for n in ["epoch", *names, "learning_rate"] if n not in frame.columns]
+    if frame.empty or missing:
+        raise ValueError(f"frame lacks {missing or 'rows'}; expected History.frame of `fit`")
+    if best_epoch is None:
+        best_epoch = int(frame.loc[frame["valid_accuracy"].idxmax(), "epoch"])
+    if axes is None:
+        _, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    if np.size(axes) != 3:
+        raise ValueError(f"axes has {np.size(axes)} Axes; expected 3")
+    loss, share, rate = np.ravel(axes)
+    style = {"marker": "o", "markersize": 3, "linewidth": 1.5}
+    for cell, measure in ((loss, "loss"), (share, "accuracy")):
+        for split, color in (("train", ORANGE), ("valid", BLUE)):
+            values = frame[f"{split}_{measure}"]
+            cell.plot(frame["epoch"], values, color=color, label=split, **style)
+    rate.plot(frame["epoch"], frame["learning_rate"], color=GREEN, **style)
+    share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for cell, title in ((loss, "Loss"), (share, "Accuracy"), (rate, "Learning rate")):
+        label = f"best epoch, {best_epoch}"
+        cell.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=label)
+        cell.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        cell.set_xlim(frame["epoch"].min() - 0.5, frame["epoch"].max() + 0.5)
+        _finish(cell, title, xlabel="epoch")
+    loss.set_ylim(bottom=0)
+    rate.set_ylim(bottom=0)
+    loss.legend(fontsize=9, frameon=False)
+    return axes
+
+
+def plot_confusion(
+    matrix: Tensor | np.ndarray,
+    classes: Sequence[str],
+    title: str = "Confusion matrix",
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw how often each class (row) was called each class (column).
+
+    Shade is the share of the row, under a square root so that a single mistake can be seen; what
+    was right is blue, mistakes are orange, and each cell that is not empty holds its count.
+
+    Args:
+        matrix: counts `(classes, classes)`, rows true, as from `confusion_matrix`.
+        classes: names, in the matrix's order.
+        title: above the figure.
+        axes: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if `matrix` is not square, is empty, or does not fit `classes`.
+    """
+    counts = np.asarray(matrix)
+    size = len(classes)
+    if size == 0 or counts.shape != (size, size):
+        raise ValueError(f"matrix has shape {counts.shape}; expected ({size}, {size}), as classes")
+    axes = axes or _new_axes((max(3.5, 1.5 + 0.165 * size), max(3.5, 1.5 + 0.165 * size)))
+    shade = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    right = np.eye(size, dtype=bool)
+    for mask, color in ((right, BLUE), (~right, ORANGE)):
+        cells = np.ma.masked_where(~mask | (counts == 0), shade)
+        axes.imshow(cells, cmap=_tint(color), vmin=0, vmax=1)
+    font = 5.5 if size > 20 else 8
+    for row, column in np.argwhere(counts):
+        ink = "white" if shade[row, column] > 0.7 else "black"
+        style = {"ha": "center", "va": "center", "color": ink, "fontsize": font}
+        axes.text(column, row, f"{counts[row, column]:g}", **style)
+    axes.set_xticks(range(size), classes, rotation=90, fontsize=font + 1)
+    axes.set_yticks(range(size), classes, fontsize=font + 1)
+    axes.tick_params(length=0)
+    # Lines between the cells, so that the eye can follow a row to its name.
+    axes.set_xticks(np.arange(0.5, size - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, size - 1), minor=True)
+    axes.grid(which="minor", color="#E6E6E6", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("predicted", fontsize=9)
+    axes.set_ylabel("true", fontsize=9)
+    axes.spines[:].set_color("#C0C0C0")
+    return axes
+
+
+def plot_mistakes(
+    images: Tensor | Sequence[Tensor | Image.Image],
+    frame: pd.DataFrame,
+    columns: int = 6,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Show the pictures a model got wrong, with what they are and what it took them for.
+
+    Args:
+        images: one for each row of `frame`, in its order (`frame["index"]` says which).
+        frame: from `worst_mistakes`: columns `true`, `predicted` and `probability`.
+        columns, mean, std, axes: as in `show_images`.
+
+    Returns:
+        Array of Axes; if there is no mistake, one that says so.
+
+    Raises:
+        ValueError: if `images` and `frame` differ in length, or as `show_images`.
+    """
+    if len(images) != len(frame):
+        raise ValueError(
+            f"images has {len(images)} pictures; expected {len(frame)}, one for each row of frame"
+        )
+    if frame.empty:
+        nothing = axes if axes is not None else np.array([_new_axes((3, 1))])
+        nothing.flat[0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
+        nothing.flat[0].axis("off")
+        return nothing
+    rows = zip(frame["true"], frame["predicted"], frame["probability"], strict=True)
+    titles = [f"{true}\n→ {predicted} {share:.0%}" for true, predicted, share in rows]
+    return show_images(images, titles, columns, mean, std, axes)
+
+
+def plot_bars_with_intervals(
+    frame: pd.DataFrame,
+    title: str = "Accuracy with 95% intervals",
+    xlabel: str = "accuracy",
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a bar for each share, with the interval in which the truth may lie.
+
+    Args:
+        frame: a row a bar, from the top down; the index names it; columns `accuracy`, `low` and
+            `high`, each 0..1, as from `wilson_interval`.
+        title, xlabel: words on the figure.
+        axes: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if `frame` has no row or lacks a column, or a value lies outside its interval.
+    """
+    missing = [name for name in ("accuracy", "low", "high") if name not in frame.columns]
+    if frame.empty or missing:
+        raise ValueError(f"frame lacks {missing or 'rows'}; expected accuracy, low and high")
+    share, low, high = (frame[name].to_numpy(float) for name in ("accuracy", "low", "high"))
+    if not ((low <= share) & (share <= high)).all():
+        raise ValueError("frame has a row in which low <= accuracy <= high does not hold")
+    axes = axes or _new_axes((6, 0.9 + 0.42 * len(frame)))
+    places = np.arange(len(frame))
+    axes.barh(places, share, color=BLUE, alpha=0.75, height=0.6)
+    bars = {"fmt": "none", "ecolor": "black", "elinewidth": 1.3, "capsize": 3}
+    axes.errorbar(share, places, xerr=[share - low, high - share], **bars)
+    for place, value, end in zip(places, share, high, strict=True):
+        axes.annotate(
+            f"{value:.1%}", (end, place), (6, 0), textcoords="offset points", va="center", size=9
+        )
+    axes.set_yticks(places, frame.index.astype(str))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return _finish(axes, title, xlabel=xlabel, grid="x")
+
+
+def _new_axes(size: tuple[float, float]) -> Axes:
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def _finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "", grid: str = "y") -> Axes:
+    """The common look: a light grid behind the data, no box, readable sizes."""
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.tick_params(length=3, color=GREY)
+    axes.grid(axis=grid, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#C0C0C0")
+    return axes
+
+
+def _tint(color: str) -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list(color, ["white", color])
+
+
+def _to_picture(
+    image: Tensor | Image.Image,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+) -> np.ndarray:
+    """Any picture as a uint8 array `(H, W, 3)`, or `(H, W)` if it is grey."""
+    if isinstance(image, Image.Image):
+        return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
+        found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(f"images holds {found}; expected PIL images or tensors (3, H, W)")
+    pixels = image.detach().cpu().permute(1, 2, 0)
+    if pixels.is_floating_point():
+        pixels = pixels.float().numpy()
+        pixels = pixels * (1 if std is None else np.asarray(std))
+        pixels = pixels + (0 if mean is None else np.asarray(mean))
+        # Noise and sharp resizing overshoot a little; much more than that is another scale.
+        if pixels.min() < -0.25 or pixels.max() > 1.25:
+            raise ValueError(
+                f"images has values from {pixels.min():.2f} to {pixels.max():.2f}; expected 0 to 1"
+                " (pass the mean and std with which they were normalised)"
+            )
+        pixels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.asarray(pixels).squeeze(2) if image.shape[0] == 1 else np.asarray(pixels)

@@ -1,0 +1,219 @@
+"""Figures: what is drawn is what was given, and nothing global changes."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from helpers import plots
+
+
+@pytest.fixture(autouse=True)
+def nothing_global_changes(monkeypatch):
+    monkeypatch.setattr(plt, "show", lambda *_: pytest.fail("a plot called plt.show"))
+    before = dict(plt.rcParams)
+    yield
+    assert dict(plt.rcParams) == before
+    plt.close("all")
+
+
+@pytest.fixture
+def history():
+    epochs = np.arange(1, 6)
+    return pd.DataFrame(
+        {
+            "epoch": epochs,
+            "train_loss": 4.0 / epochs,
+            "train_accuracy": 1 - 0.9 / epochs,
+            "valid_loss": 4.2 / epochs,
+            "valid_accuracy": [0.1, 0.5, 0.8, 0.8, 0.7],
+            "learning_rate": 0.1 / epochs,
+            "seconds": 1.0,
+        }
+    )
+
+
+def drawn(axes):
+    return [np.asarray(cell.get_images()[0].get_array()) for cell in axes.flat if cell.images]
+
+
+class TestShowImages:
+    def test_all_kinds_show_the_same_pixels(self):
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
+        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        mean, std = [0.5, 0.4, 0.3], [0.5, 0.6, 0.7]
+        normalised = (batch / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(
+            3, 1, 1
+        )
+        pictures = [Image.fromarray(p) for p in pixels]
+        for images in (batch, batch / 255, (batch / 255).double(), list(batch), pictures):
+            assert (np.stack(drawn(plots.show_images(images))) == pixels).all()
+        shown = drawn(plots.show_images(normalised, mean=mean, std=std))
+        assert (np.stack(shown) == pixels).all()
+        halves = drawn(plots.show_images((batch / 255 - 0.5) / 0.5, mean=0.5, std=0.5))
+        assert (np.stack(halves) == pixels).all()
+
+    def test_grid_and_titles(self):
+        axes = plots.show_images(torch.zeros(5, 3, 4, 4), list("abcde"), columns=3)
+        assert axes.shape == (2, 3)
+        assert [cell.get_title() for cell in axes.flat] == [*"abcde", ""]
+        assert not any(cell.axison for cell in axes.flat)
+        assert plots.show_images(torch.zeros(2, 3, 4, 4)).shape == (1, 2)
+
+    def test_other_sizes_and_modes_together(self):
+        images = [Image.new("L", (4, 9)), Image.new("CMYK", (5, 5)), torch.zeros(1, 7, 3)]
+        assert [a.shape for a in drawn(plots.show_images(images))] == [(9, 4), (5, 5, 3), (7, 3)]
+
+    def test_into_given_axes(self):
+        _, axes = plt.subplots(2, 2)
+        assert plots.show_images(torch.zeros(3, 3, 4, 4), axes=axes) is axes
+        with pytest.raises(ValueError, match="axes has 4 Axes; expected 5"):
+            plots.show_images(torch.zeros(5, 3, 4, 4), axes=axes)
+
+    @pytest.mark.parametrize(
+        ("images", "options", "message"),
+        [
+            ([], {}, "images is empty"),
+            (torch.zeros(2, 3, 4, 4), {"titles": ["one"]}, "titles has 1"),
+            (torch.zeros(2, 3, 4, 4), {"columns": 0}, "columns is 0"),
+            (torch.zeros(2, 4, 4, 3), {}, r"images holds \(4, 4, 3\)"),
+            (["a.jpg"], {}, "images holds str"),
+            (torch.full((1, 3, 4, 4), -1.0), {}, "pass the mean and std"),
+            (torch.full((1, 3, 4, 4), 255.0), {}, "expected 0 to 1"),
+        ],
+    )
+    def test_bad_input(self, images, options, message):
+        with pytest.raises(ValueError, match=message):
+            plots.show_images(images, **options)
+
+
+class TestPlotCounts:
+    @pytest.mark.parametrize("kind", [dict, pd.Series])
+    def test_bars(self, kind):
+        axes = plots.plot_counts(kind({"clubs": 3, "hearts": 5}), title="Suits")
+        assert [bar.get_height() for bar in axes.patches] == [3, 5]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["clubs", "hearts"]
+        assert axes.get_title() == "Suits"
+
+    def test_many_names_stand_upright(self):
+        axes = plots.plot_counts({f"class {i}": i for i in range(53)})
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == {90}
+
+    def test_empty(self):
+        with pytest.raises(ValueError, match="counts"):
+            plots.plot_counts({})
+
+
+def test_plot_histogram():
+    axes = plots.plot_histogram(torch.tensor([0.0, 0.1, 0.2, 1.0]), bins=4)
+    assert [bar.get_height() for bar in axes.patches] == [3, 0, 0, 1]
+    assert axes.get_legend().get_texts()[0].get_text() == "median 0.15"
+    with pytest.raises(ValueError, match="values"):
+        plots.plot_histogram([])
+
+
+class TestPlotHistory:
+    def test_curves_and_best_epoch(self, history):
+        axes = plots.plot_history(history)
+        assert [cell.get_title() for cell in axes] == ["Loss", "Accuracy", "Learning rate"]
+        loss, share, rate = ({line.get_label(): line for line in a.lines} for a in axes)
+        assert (loss["train"].get_ydata() == history["train_loss"]).all()
+        assert (share["valid"].get_ydata() == history["valid_accuracy"]).all()
+        # The first of two equally good epochs.
+        for lines in (loss, share, rate):
+            assert list(lines["best epoch, 3"].get_xdata()) == [3, 3]
+
+    def test_another_best_epoch_and_given_axes(self, history):
+        _, axes = plt.subplots(3)
+        assert plots.plot_history(history, best_epoch=5, axes=axes) is axes
+        assert "best epoch, 5" in [line.get_label() for line in axes[0].lines]
+
+    def test_bad_input(self, history):
+        with pytest.raises(ValueError, match="valid_loss"):
+            plots.plot_history(history.drop(columns="valid_loss"))
+        with pytest.raises(ValueError, match="rows"):
+            plots.plot_history(history[:0])
+        with pytest.raises(ValueError, match="expected 3"):
+            plots.plot_history(history, axes=plt.subplots(2)[1])
+
+
+class TestPlotConfusion:
+    def test_every_count_is_in_its_cell(self):
+        matrix = torch.tensor([[4, 1, 0], [0, 0, 0], [2, 0, 7]])
+        axes = plots.plot_confusion(matrix, ["a", "b", "c"])
+        texts = {text.get_position(): text.get_text() for text in axes.texts}
+        assert texts == {(0, 0): "4", (1, 0): "1", (0, 2): "2", (2, 2): "7"}
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+        right, wrong = (image.get_array() for image in axes.images)
+        assert right.compressed() == pytest.approx([(4 / 5) ** 0.5, (7 / 9) ** 0.5])
+        assert wrong.compressed() == pytest.approx([(1 / 5) ** 0.5, (2 / 9) ** 0.5])
+
+    @pytest.mark.parametrize("shape", [(2, 3), (4, 4), (3,)])
+    def test_bad_input(self, shape):
+        with pytest.raises(ValueError, match="matrix has shape"):
+            plots.plot_confusion(torch.zeros(shape), ["a", "b", "c"])
+
+
+class TestPlotMistakes:
+    columns = ("index", "true", "predicted", "probability", "loss")
+
+    def test_titles(self):
+        frame = pd.DataFrame([(7, "joker", "ace of clubs", 0.876, 3.0)], columns=self.columns)
+        axes = plots.plot_mistakes(torch.zeros(1, 3, 4, 4), frame)
+        assert axes[0, 0].get_title() == "joker\n→ ace of clubs 88%"
+        with pytest.raises(ValueError, match="images has 2"):
+            plots.plot_mistakes(torch.zeros(2, 3, 4, 4), frame)
+
+    def test_no_mistake(self):
+        axes = plots.plot_mistakes([], pd.DataFrame(columns=self.columns))
+        assert [text.get_text() for text in axes[0].texts] == ["no mistakes"]
+
+
+class TestPlotBarsWithIntervals:
+    def test_bars_and_ends(self):
+        frame = pd.DataFrame(
+            {"accuracy": [0.5, 0.9], "low": [0.4, 0.8], "high": [0.7, 1.0]}, index=["card", "suit"]
+        )
+        axes = plots.plot_bars_with_intervals(frame)
+        assert [bar.get_width() for bar in axes.patches] == [0.5, 0.9]
+        (lines,) = axes.containers[1][2]
+        ends = [segment[:, 0] for segment in lines.get_segments()]
+        assert np.allclose(ends, [[0.4, 0.7], [0.8, 1.0]])
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["card", "suit"]
+        assert axes.yaxis_inverted()
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="low"):
+            plots.plot_bars_with_intervals(pd.DataFrame({"accuracy": [0.5], "high": [0.6]}))
+        outside = pd.DataFrame({"accuracy": [0.5], "low": [0.6], "high": [0.7]})
+        with pytest.raises(ValueError, match="low <= accuracy <= high"):
+            plots.plot_bars_with_intervals(outside)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda axes: plots.plot_counts({"a": 1}, axes=axes),
+        lambda axes: plots.plot_histogram([1.0], axes=axes),
+        lambda axes: plots.plot_confusion(torch.eye(2), ["a", "b"], axes=axes),
+        lambda axes: plots.plot_bars_with_intervals(
+            pd.DataFrame({"accuracy": [0.5], "low": [0.4], "high": [0.6]}), axes=axes
+        ),
+    ],
+)
+def test_into_given_axes(draw):
+    figure, axes = plt.subplots()
+    assert draw(axes) is axes
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_every_figure_takes_axes():
+    functions = [f for name, f in inspect.getmembers(plots, inspect.isfunction) if name[0] != "_"]
+    public = [f for f in functions if f.__module__ == plots.__name__]
+    assert len(public) >= 7
+    assert all("axes" in inspect.signature(f).parameters for f in public)

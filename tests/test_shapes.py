@@ -1,0 +1,135 @@
+"""trace_shapes, against formulas worked by hand and torch's own counter of operations."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.models import CardCNN, trace_shapes
+
+
+def reference(model, input_shape):
+    """Multiply-adds by torch's counter, in training mode, which takes no fused shortcut."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.train()(torch.rand(input_shape))
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize(
+    ("make", "input_shape"),
+    [
+        (torchvision.models.resnet18, (2, 3, 64, 64)),
+        (torchvision.models.mobilenet_v2, (2, 3, 64, 64)),
+        (lambda: timm.create_model("vit_tiny_patch16_224", img_size=32), (2, 3, 32, 32)),
+        (CardCNN, (2, 3, 64, 64)),
+    ],
+    ids=["resnet18", "mobilenet_v2", "vit_tiny", "CardCNN"],
+)
+def test_totals_equal_the_references(make, input_shape):
+    model = make()
+    frame = trace_shapes(model, input_shape)
+    assert frame["parameters"].sum() == sum(p.numel() for p in model.parameters())
+    assert frame["multiply-adds"].sum() == reference(model, input_shape)
+    assert frame.attrs == {
+        "parameters": frame["parameters"].sum(),
+        "multiply-adds": frame["multiply-adds"].sum(),
+    }
+
+
+def test_rows_equal_the_formulas():
+    model = nn.Sequential(
+        nn.Conv2d(8, 12, (3, 5), stride=2, padding=1, groups=4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12 * 5 * 4, 7),
+    )
+    frame = trace_shapes(model, (2, 8, 10, 10))
+    assert frame["layer"].tolist() == ["0", "1", "2", "3"]
+    assert frame["kind"].tolist() == ["Conv2d", "ReLU", "Flatten", "Linear"]
+    assert frame["output shape"].tolist() == [(2, 12, 5, 4), (2, 12, 5, 4), (2, 240), (2, 7)]
+    assert frame["parameters"].tolist() == [12 * 2 * 3 * 5 + 12, 0, 0, 240 * 7 + 7]
+    # Each output number of a convolution is a sum over its group's channels and the window.
+    assert frame["multiply-adds"].tolist() == [2 * 12 * 5 * 4 * (2 * 3 * 5), 0, 0, 2 * 240 * 7]
+
+
+def test_attention_is_counted_though_it_is_no_layer():
+    batch, length, width = 2, 5, 16
+    layer = nn.TransformerEncoderLayer(width, nhead=2, dim_feedforward=32, batch_first=True)
+    frame = trace_shapes(layer, (batch, length, width)).set_index("layer")
+    projections = 4 * batch * length * width * width
+    products = 2 * batch * length * length * width
+    assert frame.loc["self_attn", "multiply-adds"] == projections + products
+    assert frame.loc["linear1", "multiply-adds"] == batch * length * width * 32
+    assert frame.attrs["parameters"] == sum(p.numel() for p in layer.parameters())
+
+
+class Reused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.twice = nn.Linear(6, 6)
+        self.tied = nn.Linear(6, 6)
+        self.tied.weight = self.twice.weight
+        self.unused = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.tied(self.twice(self.twice(x))) @ x.T
+
+
+def test_reused_shared_unused_and_loose_parameters():
+    model = Reused()
+    frame = trace_shapes(model, (4, 6)).set_index("layer")
+    assert frame.index.tolist() == ["(model)", "twice", "tied", "unused"]
+    assert frame["parameters"].tolist() == [3, 36 + 6, 6, 12 + 2]
+    assert frame["multiply-adds"].tolist() == [4 * 6 * 4, 2 * 4 * 36, 4 * 36, 0]
+    assert frame["output shape"].tolist() == [(4, 4), (4, 6), (4, 6), None]
+    assert frame.attrs["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def hooks(model):
+    return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_the_model_is_left_as_found(channels):
+    model = CardCNN().train()
+    model.stem.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes, own_hooks = [m.training for m in model.modules()], hooks(model)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    if channels == 3:
+        trace_shapes(model, (2, 3, 64, 64))
+    else:
+        with pytest.raises(ValueError, match="input_shape"):
+            trace_shapes(model, (2, channels, 64, 64))
+    assert [m.training for m in model.modules()] == modes
+    assert hooks(model) == own_hooks
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_layer_that_does_not_fit_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5))
+    assert trace_shapes(model, (1, 3, 8, 8))["output shape"].iloc[-1] == (1, 5)
+    with pytest.raises(ValueError, match=r"layer 2 \(Linear\) was given \(1, 512\)"):
+        trace_shapes(model, (1, 3, 10, 10))
+    with pytest.raises(ValueError, match=r"layer 0 \(Conv2d\) was given \(1, 1, 8, 8\)"):
+        trace_shapes(model, (1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("input_shape", [(), (1, 0, 8, 8), (1, 3, -8, 8), (1, 3, 8.0, 8)])
+def test_no_shape(input_shape):
+    with pytest.raises(ValueError, match="input_shape"):
+        trace_shapes(nn.Flatten(), input_shape)
+
+
+def test_without_parameters_and_in_another_dtype():
+    assert trace_shapes(nn.Flatten(), (2, 3, 4))["output shape"].tolist() == [(2, 12)]
+    assert trace_shapes(nn.Linear(4, 2).double(), (3, 4)).attrs["multiply-adds"] == 24
+
+
+def test_several_outputs():
+    frame = trace_shapes(nn.LSTM(4, 5, batch_first=True), (2, 3, 4))
+    assert frame["output shape"].tolist() == [(2, 3, 5)]
