@@ -1,0 +1,66 @@
+# For GNU make 3.81 or newer. On Windows, run it from a shell such as Git Bash.
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+ENVIRONMENT_PYTHON := .venv/Scripts/python.exe
+else
+PYTHON ?= python3
+ENVIRONMENT_PYTHON := .venv/bin/python
+endif
+# Part of a notebook's name, for `make notebooks NB=04`.
+NB ?=
+
+# What the user's shell points elsewhere would shadow this project's `helpers` and kernel.
+unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
+export JUPYTER_PREFER_ENV_PATH := 1
+
+LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks
+ifneq ($(OS),Windows_NT)
+ifeq ($(shell id -u),0)
+LAB_OPTIONS += --allow-root
+endif
+ifeq ($(shell uname)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)
+LAB_OPTIONS += --no-browser
+endif
+endif
+
+.PHONY: help lab test test-unit test-notebooks notebooks data kaggle doctor lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+
+# Written by install.py as its last act, so that a broken-off installation is taken up again.
+.venv/installed: requirements.txt pyproject.toml helpers/install.py
+	@$(PYTHON) helpers/install.py
+
+lab: data ## Open JupyterLab on the notebooks, or print its address where there is no screen
+	$(ENVIRONMENT_PYTHON) -m jupyter lab $(LAB_OPTIONS)
+
+test: .venv/installed ## Run the unit tests, and every notebook against its saved outputs
+	@$(ENVIRONMENT_PYTHON) tests/run.py all
+
+test-unit: .venv/installed ## Run the unit tests only
+	@$(ENVIRONMENT_PYTHON) tests/run.py unit
+
+test-notebooks: .venv/installed ## Run the notebooks only
+	@$(ENVIRONMENT_PYTHON) tests/run.py notebooks
+
+notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04
+	@$(ENVIRONMENT_PYTHON) tests/run.py execute $(NB)
+
+data: .venv/installed ## Print the data folder in use, drawing the deck if there is none
+	@$(ENVIRONMENT_PYTHON) -m helpers.data find
+
+kaggle: .venv/installed ## Download Kaggle's cards, or take the zip that lies under data/
+	@$(ENVIRONMENT_PYTHON) -m helpers.data kaggle
+
+doctor: ## Check the environment and the data, and say how to mend what is wrong
+	@$(or $(wildcard $(ENVIRONMENT_PYTHON)),$(PYTHON)) -m helpers.doctor
+
+lint: .venv/installed ## Check style and format, notebooks included
+	$(ENVIRONMENT_PYTHON) -m ruff check
+	$(ENVIRONMENT_PYTHON) -m ruff format --check
+
+clean: ## Remove the environment, caches and the drawn deck; not data/kaggle or a zip
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info data/rendered-* data/cache
+	find helpers tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,265 @@
+"""Find, draw or download the folder of card pictures, and check that it is complete."""
+
+import difflib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.data.deck import CLASSES
+from helpers.data.render import render_deck
+
+SPLITS = ("train", "valid", "test")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+KAGGLE_NAME = "gpiosenka/cards-image-datasetclassification"
+
+
+def data_folder() -> Path:
+    """The project's `data/`; `./data` where `helpers` is not installed, as in pasted notes."""
+    spec = importlib.util.find_spec("helpers")
+    if spec is None or spec.origin is None:
+        return Path("data")
+    return Path(spec.origin).parent.parent / "data"
+
+
+def picture_files(folder: str | Path) -> list[Path]:
+    """The pictures lying in `folder`, sorted; hidden files and other kinds are passed over."""
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+
+
+def check_classes(folder: str | Path) -> None:
+    """Raise unless `folder` holds the 53 class folders, no other, and none of them empty.
+
+    A folder too many or too few would shift every later target by one without a sound, so the
+    names are compared and not their number. Hidden folders and stray files are passed over.
+
+    Args:
+        folder: one split, such as `data/kaggle/train`.
+
+    Raises:
+        FileNotFoundError: `folder` is not there.
+        ValueError: a class folder is missing, unexpected, misspelt or without a picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; expected one with 53 class folders")
+    found = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+    missing = [name for name in CLASSES if name not in found]
+    problems = []
+    for name in sorted(found.difference(CLASSES)):
+        meant = difflib.get_close_matches(name.lower().replace("_", " "), missing, n=1)
+        if meant:
+            missing.remove(meant[0])
+            problems.append(f"{name!r} should be named {meant[0]!r}")
+        else:
+            problems.append(f"{name!r} is no class: move it elsewhere")
+    problems += [f"{name!r} is missing" for name in missing]
+    for name in CLASSES:
+        if name in found and not picture_files(folder / name):
+            problems.append(f"{name!r} holds no picture: add some")
+    if problems:
+        shown, more = "; ".join(problems[:5]), len(problems) - 5
+        raise ValueError(
+            f"{folder}: {shown}{f'; and {more} more' if more > 0 else ''}. "
+            "Expected the 53 folders named in helpers.data.CLASSES"
+        )
+
+
+def check_cards(root: str | Path, splits: Sequence[str] = SPLITS) -> None:
+    """Raise unless `root` is a complete data folder: `root/<split>/<class>/<pictures>`.
+
+    Raises:
+        FileNotFoundError: `root` or one of its splits is not there.
+        ValueError: a split's class folders are wrong, see `check_classes`.
+    """
+    root = Path(root)
+    mend = "`make data` draws a deck, `make kaggle` fetches one, CARDS_DIR names your own"
+    if not root.is_dir():
+        found = "is a file" if root.exists() else "does not exist"
+        raise FileNotFoundError(f"data folder {root} {found}; expected a folder. {mend}")
+    for split in splits:
+        if not (root / split).is_dir():
+            raise FileNotFoundError(
+                f"data folder {root} has no folder {split!r}; "
+                f"expected {', '.join(splits)}. {_nearby(root) or mend}"
+            )
+    for split in splits:
+        check_classes(root / split)
+
+
+def _nearby(root: Path) -> str:
+    """A hint for whoever points one or two folders too high or too low; empty without one."""
+    root = root.absolute()
+    below = sorted(path.parent for path in root.glob("*/train") if path.is_dir())
+    above = [path for path in (root.parent, root.parent.parent) if (path / "train").is_dir()]
+    return "".join(f"Did you mean {path}?" for path in (below + above)[:1])
+
+
+def find_cards(root: str | Path | None = None) -> Path:
+    """The data folder, checked to be complete; the rendered deck is drawn on first use.
+
+    Args:
+        root: a data folder; else `$CARDS_DIR`; else the Kaggle set that `make kaggle` puts under
+            `data/`; else the rendered deck.
+
+    Raises:
+        FileNotFoundError: the folder or one of its splits is not there.
+        ValueError: its class folders are wrong, see `check_classes`.
+    """
+    root = choose_cards(root)
+    if root == deck_folder():
+        draw_deck()
+    check_cards(root)
+    return root
+
+
+def choose_cards(root: str | Path | None = None) -> Path:
+    """The folder that `find_cards` would take, whether or not it is there yet."""
+    root = root or os.environ.get("CARDS_DIR")
+    if root:
+        return Path(root).expanduser()
+    kaggle = data_folder() / "kaggle"
+    return kaggle if kaggle.is_dir() else deck_folder()
+
+
+def draw_deck() -> Path:
+    """The rendered deck, drawn unless it is there already."""
+    root = deck_folder()
+    if not root.is_dir():
+        try:
+            render_deck(root)
+        except OSError:
+            # Another process may have finished the same deck meanwhile; it is as good as ours.
+            if not root.is_dir():
+                raise
+    return root
+
+
+def deck_folder() -> Path:
+    """`data/rendered-<8 hexadecimal digits>`, where the rendered deck belongs.
+
+    The digits change with the code and the libraries that draw, so that a changed renderer draws
+    a new deck and an old one is never taken for it.
+    """
+    folder = data_folder().parent / "helpers" / "data"
+    patterns = ("deck.py", "render.py", "drawing/*.py")
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        digest.update(path.read_bytes())
+    for library in ("pillow", "matplotlib", "numpy"):
+        digest.update(importlib.metadata.version(library).encode())
+    return data_folder() / f"rendered-{digest.hexdigest()[:8]}"
+
+
+def download_kaggle(data: str | Path | None = None) -> Path:
+    """Put Kaggle's "Cards Image Dataset-Classification" into `data/kaggle`, whole or not at all.
+
+    A zip of it that lies under `data` already is taken; without one, `kagglehub` downloads it.
+
+    Args:
+        data: the folder to work in, the project's `data/` by default.
+
+    Raises:
+        ConnectionError: there is no zip and Kaggle cannot be had; the message says what to do.
+        ValueError: there are zips, and none is this data set.
+    """
+    data = data_folder() if data is None else Path(data)
+    root = data / "kaggle"
+    if root.is_dir():
+        check_cards(root)
+        return root
+    data.mkdir(parents=True, exist_ok=True)
+    # Beside its destination, so that the last step is a rename, which cannot be half done.
+    with tempfile.TemporaryDirectory(prefix=".kaggle-", dir=data) as temporary:
+        archives = sorted(data.glob("*.zip"))
+        if archives:
+            cards = _unpack_first(archives, Path(temporary))
+        else:
+            cards = _copy_splits(_fetch_kaggle(data), Path(temporary))
+        cards.rename(root)
+    return root
+
+
+def _unpack_first(archives: Sequence[Path], folder: Path) -> Path:
+    """Unpack the first of `archives` that holds the card set; the complaints of all, if none."""
+    complaints = []
+    for number, archive in enumerate(archives):
+        try:
+            return unpack_cards(archive, folder / str(number))
+        except (ValueError, FileNotFoundError) as error:
+            complaints.append(str(error))
+    raise ValueError("\n".join(complaints))
+
+
+def unpack_cards(archive: str | Path, folder: str | Path) -> Path:
+    """Unpack the pictures and `cards.csv` of a zip, and nothing else that is in it.
+
+    Args:
+        archive: a zip with `train/`, `valid/` and `test/`, at the top or one folder down.
+        folder: where to unpack to.
+
+    Returns:
+        The folder that holds `train`: `folder` or one below it.
+
+    Raises:
+        ValueError: `archive` is broken, or holds something else.
+    """
+    # Names that climb out with `..` or start at the root do not match, and are left inside.
+    wanted = re.compile(r"((?:[^/.][^/]*/)?)(?:(?:train|valid|test)/[^/.]+/[^/.][^/]*|cards\.csv)")
+    expected = "expected Kaggle's card set with train/, valid/ and test/; download it again"
+    try:
+        with zipfile.ZipFile(archive) as contents:
+            names = [name for name in contents.namelist() if wanted.fullmatch(name)]
+            tops = {wanted.fullmatch(name)[1] for name in names if not name.endswith("cards.csv")}
+            if len(tops) != 1:
+                raise ValueError(f"{archive} holds something else; {expected}")
+            (top,) = tops
+            for name in names:
+                if name.startswith(top):
+                    contents.extract(name, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{archive} is a broken zip ({error}); {expected}") from error
+    root = Path(folder, top)
+    try:
+        check_cards(root)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{archive} is incomplete ({error}); {expected}") from error
+    return root
+
+
+def _fetch_kaggle(data: Path) -> Path:
+    """Download through kagglehub into its own cache; say in two lines what to do if it fails."""
+    try:
+        import kagglehub  # here, since nothing else needs it and it may be missing
+
+        return Path(kagglehub.dataset_download(KAGGLE_NAME))
+    # Whatever kept it away, no network, no account or no kagglehub, the way round it is one.
+    except Exception as error:
+        raise ConnectionError(
+            f"Kaggle cannot be had here ({type(error).__name__}). Download the zip in a browser: "
+            f"https://www.kaggle.com/datasets/{KAGGLE_NAME}\n"
+            f"Put it, unopened, into {data} and run `make kaggle` again."
+        ) from error
+
+
+def _copy_splits(source: Path, folder: Path) -> Path:
+    """Copy the splits and `cards.csv` out of a download, which stays as it is, and check them."""
+    check_cards(source)
+    for split in SPLITS:
+        shutil.copytree(source / split, folder / "cards" / split)
+    if (source / "cards.csv").is_file():
+        shutil.copy(source / "cards.csv", folder / "cards")
+    return folder / "cards"

@@ -1,0 +1,28 @@
+"""Fixtures for all tests, and the settings that all of them need."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from helpers.data.render import render_deck
+
+# Blocks the network also where pytest is called by hand, without tests/run.py.
+runpy.run_path(str(Path(__file__).with_name("blocked") / "sitecustomize.py"))
+# Not through MPLBACKEND, which the notebooks' kernels would inherit, and lose their figures.
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def deck_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small rendered deck for reading: four training, two validation, two test cards a class."""
+    root = tmp_path_factory.mktemp("cards") / "deck"
+    return render_deck(root, train=4, valid=2, test=2, size=64, workers=1)
+
+
+@pytest.fixture
+def photo_folder(deck_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small deck for breaking."""
+    return Path(shutil.copytree(deck_folder, tmp_path / "photos"))

@@ -1,0 +1,135 @@
+"""Run the tests, or execute the notebooks, in the one setting that makes outputs repeat.
+
+python tests/run.py all | unit | notebooks | execute [part of a notebook's name]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbclient
+import nbformat
+
+from helpers.data.source import draw_deck
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+# Run by each kernel as it starts. tqdm's bars for notebooks overlook TQDM_DISABLE, which its plain
+# ones obey, so these take their place.
+KERNEL_START = """
+import tqdm.auto
+tqdm.auto.tqdm, tqdm.auto.trange = tqdm.tqdm, tqdm.trange
+del tqdm
+"""
+
+
+def settle_environment(scratch: str) -> None:
+    """Set the variables that kernels and tests inherit, and drop what the user has set of them.
+
+    Args:
+        scratch: an empty folder that takes the place of the user's Jupyter and IPython settings.
+    """
+    for name in list(os.environ):
+        if name.startswith(("CARDS_", "IPYTHON", "JUPYTER", "PYTEST_")):
+            del os.environ[name]
+    startup = Path(scratch, "profile_default", "startup")
+    startup.mkdir(parents=True)
+    (startup / "plain_bars.py").write_text(KERNEL_START, encoding="utf-8")
+    os.environ.update(
+        CARDS_DEVICE="cpu",
+        HF_HUB_OFFLINE="1",
+        IPYTHONDIR=scratch,
+        JUPYTER_CONFIG_DIR=scratch,
+        JUPYTER_DATA_DIR=scratch,
+        JUPYTER_PREFER_ENV_PATH="1",
+        OMP_NUM_THREADS="1",
+        PYTHONHASHSEED="0",
+        PYTHONPATH=str(ROOT / "tests" / "blocked"),
+        TQDM_DISABLE="1",
+    )
+
+
+def run_pytest(which: str) -> int:
+    """Run the unit tests, the notebooks, or both in a single session with a single summary."""
+    # The later a notebook, the longer it trains: those start first, and unit tests fill the gaps.
+    notebooks = sorted((str(path) for path in NOTEBOOKS.glob("*.ipynb")), reverse=True)
+    targets = {
+        "all": [*notebooks, "tests"],
+        "unit": ["tests", "--ignore=tests/test_notebooks.py"],
+        "notebooks": [*notebooks, "tests/test_notebooks.py"],
+    }
+    nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=600"]
+    nbval += ["--nbval-sanitize-with=tests/nbval_sanitize.cfg"]
+    spread = ["-n2", "--dist=loadscope", "--no-loadscope-reorder"]
+    command = [sys.executable, "-m", "pytest", *spread, *nbval, *targets[which]]
+    return subprocess.call(command, cwd=ROOT)
+
+
+def execute(path: Path) -> None:
+    """Execute one notebook in place; a file whose execution fails is left as it was.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+        ValueError: a cell wrote to stderr, which is no output to commit.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    nbclient.NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources=resources,
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
+        store_widget_state=False,
+    ).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise ValueError(f"{path.name}: a cell wrote to stderr: {output.text}")
+    # Versions and names that differ from machine to machine would fill the diffs.
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nbformat.write(notebook, path)
+
+
+def execute_all(part: str) -> int:
+    """Execute the notebooks whose name contains `part`."""
+    paths = sorted(path for path in NOTEBOOKS.glob("*.ipynb") if part in path.name)
+    if not paths:
+        print(f"no notebook's name contains {part!r} in notebooks/", file=sys.stderr)
+        return 1
+    for path in paths:
+        print(f"executing {path.name}", flush=True)
+        try:
+            execute(path)
+        except (nbclient.exceptions.CellExecutionError, ValueError) as error:
+            print(f"{path.name} is left as it was:\n{error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["all", "unit", "notebooks", "execute"])
+    parser.add_argument("part", nargs="?", default="")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        # Saved outputs are of the rendered deck, whatever data the user works with.
+        deck = None if options.what == "unit" else draw_deck()
+        settle_environment(scratch)
+        if deck is not None:
+            os.environ["CARDS_DIR"] = str(deck)
+        if options.what == "execute":
+            return execute_all(options.part)
+        return run_pytest(options.what)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
