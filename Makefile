@@ -62,5 +62,5 @@ lint: .venv/installed ## Check style and format, notebooks included
 	$(ENVIRONMENT_PYTHON) -m ruff format --check
 
 clean: ## Remove the environment, caches and the drawn deck; not data/kaggle or a zip
-	rm -rf .venv .pytest_cache .ruff_cache *.egg-info data/rendered-* data/cache
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info data/rendered-* data/.rendered-* data/cache data/cache
 	find helpers tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ python tests/run.py all | unit | notebooks | execute [part of a notebook's name]
 """
 
 import argparse
+import base64
 import os
 import subprocess
 import sys
@@ -96,6 +97,21 @@ def execute(path: Path) -> None:
         "language_info": {"name": "python"},
     }
     nbformat.write(notebook, path)
+    save_pictures(notebook, path.parent / "pictures")
+
+
+def save_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Save the figure of each cell tagged `picture` under the cell's id, for the README to show."""
+    for cell in notebook.cells:
+        if "picture" not in cell.metadata.get("tags", []):
+            continue
+        folder.mkdir(exist_ok=True)
+        for kind, data in [
+            pair for output in cell.outputs for pair in output.get("data", {}).items()
+        ]:
+            if kind in ("image/png", "image/jpeg"):
+                path = folder / f"{cell.id}.{kind.removeprefix('image/')}"
+                path.write_bytes(base64.b64decode(data))
 
 
 def execute_all(part: str) -> int:
