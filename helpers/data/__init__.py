@@ -1,0 +1,37 @@
+"""Everything between a folder of pictures and a batch of tensors."""
+
+from helpers.data.audit import Report, audit, near_copies
+from helpers.data.augment import Augment
+from helpers.data.dataset import CardDataset, decode_pictures, list_pictures, read_picture
+from helpers.data.deck import CLASSES, JOKER, RANKS, SUITS, rank_and_suit
+from helpers.data.loaders import BatchLoader, Loaders, make_loaders, make_worker_loaders
+from helpers.data.render import render_card, render_deck
+from helpers.data.source import check_cards, data_folder, download_kaggle, find_cards
+from helpers.data.splits import stratified_split
+
+__all__ = [
+    "CLASSES",
+    "JOKER",
+    "RANKS",
+    "SUITS",
+    "Augment",
+    "BatchLoader",
+    "CardDataset",
+    "Loaders",
+    "Report",
+    "audit",
+    "check_cards",
+    "data_folder",
+    "decode_pictures",
+    "download_kaggle",
+    "find_cards",
+    "list_pictures",
+    "make_loaders",
+    "make_worker_loaders",
+    "near_copies",
+    "rank_and_suit",
+    "read_picture",
+    "render_card",
+    "render_deck",
+    "stratified_split",
+]

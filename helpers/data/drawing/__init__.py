@@ -1,0 +1,1 @@
+"""The parts that `helpers.data.render` makes its photographs of cards from."""
