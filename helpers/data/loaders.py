@@ -1,13 +1,13 @@
 """Batches for training, validation and testing: from a cache, or through a DataLoader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
 from helpers.data.augment import Augment
 from helpers.data.dataset import CardDataset, decode_pictures
@@ -159,7 +159,7 @@ def make_worker_loaders(
     size: int = 64,
     batch_size: int = 64,
     *,
-    transform: v2.Transform | None = None,
+    transform: Callable[[Image.Image], Image.Image] | None = None,
     mean: Statistics = HALF,
     std: Statistics = HALF,
     workers: int = 2,
@@ -178,6 +178,9 @@ def make_worker_loaders(
     Returns:
         `Loaders` of float32 `(B, 3, size, size)` images and int64 `(B,)` targets, on the CPU.
     """
+    # Here, since it takes as long to import as all the rest, for every worker under spawn too.
+    from torchvision.transforms import v2
+
     to_tensor = [
         v2.Resize((size, size), antialias=True),
         v2.ToImage(),

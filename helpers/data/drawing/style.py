@@ -46,13 +46,12 @@ FONTS = {
     "DejaVuSerif-Italic": 2,
     "STIXGeneral": 10,
     "STIXGeneralBol": 9,
-    "STIXGeneralItalic": 1,
+    "STIXGeneralItalic": 2,
     "STIXGeneralBolIta": 2,
     "cmr10": 5,
     "cmb10": 5,
     "cmss10": 7,
     "cmtt10": 4,
-    "cmti10": 1,
 }
 DARK_PAINTS = {"flat": 55, "outline": 25, "inline": 6, "gloss": 12, "worn": 2}
 PIP_PAINTS = {"flat": 82, "outline": 5, "inline": 3, "gloss": 5, "pattern": 2, "worn": 3}
