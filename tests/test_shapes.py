@@ -95,7 +95,7 @@ def hooks(model):
 @pytest.mark.parametrize("channels", [3, 4])
 def test_the_model_is_left_as_found(channels):
     model = CardCNN().train()
-    model.stem.eval()
+    model.stage1.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes, own_hooks = [m.training for m in model.modules()], hooks(model)
     fast = torch.backends.mha.get_fastpath_enabled()
