@@ -100,7 +100,7 @@ def test_a_long_list_of_problems_is_cut_short(cards):
 
 
 def test_a_missing_folder_or_split_is_named_with_the_mend(cards, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist.*make data"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist.*CARDS_DIR"):
         source.check_cards(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"cards\.csv is a file"):
         source.check_cards(cards / "cards.csv")
@@ -305,3 +305,18 @@ def test_a_zip_may_list_its_folders(cards, data):
     with zipfile.ZipFile(make_zip(data / "archive.zip", cards), "a") as contents:
         contents.writestr("train/joker/", b"")
     source.check_cards(source.download_kaggle())
+
+
+def test_a_relative_cards_dir_holds_from_every_folder(cards, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CARDS_DIR", cards.name)  # As seen from beside data/
+    (tmp_path / "notebooks").mkdir()
+    for folder in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(folder)
+        assert source.find_cards().resolve() == cards
+
+
+def test_wrong_folders_of_all_splits_are_named_at_once(cards):
+    (cards / "train" / "joker").rename(cards / "train" / "jocker")
+    (cards / "valid" / "joker").rename(cards / "valid" / "Joker2")
+    with pytest.raises(ValueError, match=r"(?s)'jocker' should be named 'joker'.*'Joker2' should"):
+        source.check_cards(cards)

@@ -86,7 +86,10 @@ def check_cards(root: str | Path, splits: Sequence[str] = SPLITS) -> None:
         ValueError: a split's class folders are wrong, see `check_classes`.
     """
     root = Path(root)
-    mend = "`make data` draws a deck, `make kaggle` fetches one, CARDS_DIR names your own"
+    mend = (
+        "Name the folder in CARDS_DIR, or unset that for the drawn deck; "
+        "`make kaggle` fetches real photographs"
+    )
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise FileNotFoundError(f"data folder {root} {found}; expected a folder. {mend}")
@@ -96,8 +99,14 @@ def check_cards(root: str | Path, splits: Sequence[str] = SPLITS) -> None:
                 f"data folder {root} has no folder {split!r}; "
                 f"expected {', '.join(splits)}. {_nearby(root) or mend}"
             )
+    problems = []
     for split in splits:
-        check_classes(root / split)
+        try:
+            check_classes(root / split)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def _nearby(root: Path) -> str:
@@ -128,9 +137,12 @@ def find_cards(root: str | Path | None = None) -> Path:
 
 def choose_cards(root: str | Path | None = None) -> Path:
     """The folder that `find_cards` would take, whether or not it is there yet."""
-    root = root or os.environ.get("CARDS_DIR")
     if root:
         return Path(root).expanduser()
+    if os.environ.get("CARDS_DIR"):
+        root = Path(os.environ["CARDS_DIR"]).expanduser()
+        # Named beside `make` in the project's folder, but read by kernels that run in notebooks/.
+        return root if root.exists() else data_folder().parent / root
     kaggle = data_folder() / "kaggle"
     return kaggle if kaggle.is_dir() else deck_folder()
 

@@ -22,8 +22,8 @@ def pick_device() -> torch.device:
             torch.zeros(1, device=wanted)
         except (RuntimeError, AssertionError) as error:
             raise ValueError(
-                f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here ({error}); "
-                "set it to cpu, cuda or mps, or unset it"
+                f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here; "
+                f"set it to cpu, cuda or mps, or unset it ({error})"
             ) from error
         return torch.device(wanted)
     if torch.cuda.is_available():
