@@ -66,6 +66,9 @@ class BatchLoader:
         self.augment = augment
         self.mean = mean
         self.std = std
+        # Sent over once: made anew for each batch they would hold a GPU up every time.
+        self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(3, 1, 1)
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -87,10 +90,8 @@ class BatchLoader:
             yield self._normalise(images), targets
 
     def _normalise(self, images: Tensor) -> Tensor:
-        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
         images = images.contiguous(memory_format=torch.channels_last)
-        return images.sub_(mean).div_(std)
+        return images.sub_(self._mean).div_(self._std)
 
 
 @dataclass
