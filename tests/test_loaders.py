@@ -6,7 +6,14 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from helpers.data import Augment, BatchLoader, make_loaders, make_worker_loaders
+from helpers.data import (
+    Augment,
+    BatchLoader,
+    Preprocessing,
+    ProgressiveLoader,
+    make_loaders,
+    make_worker_loaders,
+)
 
 
 @pytest.fixture
@@ -64,21 +71,53 @@ def test_same_seed_same_batches_and_each_pass_its_own_order(pictures):
     assert not torch.equal(first[0][1], other[0][1])
 
 
-def test_generator_state_continues_the_sequence(pictures):
+def test_saved_state_continues_the_sequence(pictures):
     loader = BatchLoader(*pictures, 4, shuffle=True, augment=Augment(), seed=1)
     collect(loader)
-    state = loader.generator.get_state()
+    state = loader.state_dict()
     expected = collect(loader)
     fresh = BatchLoader(*pictures, 4, shuffle=True, augment=Augment(), seed=99)
-    fresh.generator.set_state(state)
+    fresh.load_state_dict(state)
     for found, wanted in zip(collect(fresh), expected, strict=True):
         assert torch.equal(found, wanted)
 
 
-def test_both_paths_give_the_same_evaluation_batches(deck_folder, tmp_path):
-    statistics = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
-    fast = make_loaders(deck_folder, 40, 32, cache=tmp_path, **statistics)
-    ordinary = make_worker_loaders(deck_folder, 40, 32, workers=0, **statistics)
+def growing(pictures, seed: int = 0) -> ProgressiveLoader:
+    images, targets = pictures
+    large = images.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    loaders = [BatchLoader(x, targets, 4, shuffle=True, seed=seed) for x in (images, large)]
+    return ProgressiveLoader(loaders, epochs=[2, 1])
+
+
+def test_progressive_loader_serves_each_size_for_its_passes(pictures):
+    loader = growing(pictures)
+    sizes = [collect(loader)[0].shape[-1] for _ in range(5)]
+    assert sizes == [8, 8, 16, 16, 16]
+    assert len(loader) == len(list(loader)) == 6
+
+
+def test_progressive_loader_goes_on_from_its_state(pictures):
+    loader, fresh = growing(pictures), growing(pictures, seed=99)
+    collect(loader)
+    fresh.load_state_dict(loader.state_dict())
+    for _ in range(3):
+        for found, wanted in zip(collect(fresh), collect(loader), strict=True):
+            assert torch.equal(found, wanted)
+
+
+def test_progressive_loader_refuses_what_does_not_fit(pictures):
+    four, five = BatchLoader(*pictures, 4), BatchLoader(*pictures, 5)
+    with pytest.raises(ValueError, match="2 loaders and 1 epochs"):
+        ProgressiveLoader([four, four], [1])
+    with pytest.raises(ValueError, match="6, 5 batches a pass"):
+        ProgressiveLoader([four, five], [1, 1])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_both_paths_give_the_same_evaluation_batches(deck_folder, tmp_path, interpolation):
+    expected = Preprocessing(40, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), interpolation)
+    fast = make_loaders(deck_folder, preprocessing=expected, cache=tmp_path)
+    ordinary = make_worker_loaders(deck_folder, preprocessing=expected, workers=0)
     for split in ("valid", "test"):
         images, targets = collect(getattr(fast, split))
         expected_images, expected_targets = collect(getattr(ordinary, split))

@@ -12,8 +12,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from helpers.data import Augment, BatchLoader
-from helpers.training import evaluate, evaluating, fit, load_checkpoint, train_one_epoch
+from helpers.data import Augment, BatchLoader, Preprocessing, ProgressiveLoader
+from helpers.evaluation import predict_logits
+from helpers.training import (
+    ExponentialMovingAverage,
+    evaluate,
+    evaluating,
+    fit,
+    load_checkpoint,
+    train_mode,
+    train_one_epoch,
+)
 
 COUNT = 37  # No batch size below divides it.
 
@@ -88,6 +97,37 @@ def test_modes_come_back_after_an_error():
     with pytest.raises(TypeError), evaluating(model):
         model("no tensor")
     assert all(module.training for module in model.modules())
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics():
+    model = make_model()
+    model[1].requires_grad_(False)
+    before = copy.deepcopy(model[1].state_dict())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    train_one_epoch(model, make_loader(), optimizer)
+    for name, tensor in model[1].state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert model[4].training
+    model[1].requires_grad_(True)
+    train_mode(model)
+    assert model[1].training
+
+
+@pytest.mark.parametrize("use", ["train", "evaluate", "predict"])
+def test_pictures_normalised_for_another_model_are_refused(use):
+    model = make_model()
+    model.preprocessing = Preprocessing(mean=(0.4, 0.5, 0.6))
+    uses = {
+        "train": lambda: train_one_epoch(
+            model, make_loader(), torch.optim.SGD(model.parameters(), 0.1)
+        ),
+        "evaluate": lambda: evaluate(model, make_loader()),
+        "predict": lambda: predict_logits(model, make_loader()),
+    }
+    with pytest.raises(ValueError, match=r"mean \(0.5, 0.5, 0.5\).*mean \(0.4, 0.5, 0.6\)"):
+        uses[use]()
+    model.preprocessing = make_loader().preprocessing
+    uses[use]()
 
 
 def test_clipping_limits_the_step():
@@ -177,6 +217,33 @@ def test_schedule_steps_by_what_was_measured(mode):
     assert given == history.frame[column].tolist()
 
 
+def test_the_average_is_what_is_measured_and_kept():
+    model = make_model()
+    twin = copy.deepcopy(model)
+    loader, valid = make_loader(), make_loader(shuffle=False)
+    average = ExponentialMovingAverage(model, 0.9)
+    torch.manual_seed(4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    history = fit(model, loader, valid, optimizer, 3, average=average, monitor="valid_loss")
+
+    torch.manual_seed(4)
+    expected = ExponentialMovingAverage(twin, 0.9)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.1)
+    loader, losses = make_loader(), []
+    for _ in range(3):
+        twin.train()
+        for images, targets in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(twin(images), targets).backward()
+            optimizer.step()
+            expected.update(twin)
+        losses.append(evaluate(expected.model, valid)["loss"])
+    assert average.updates == 3 * len(loader)
+    assert history.frame["valid_loss"].tolist() == pytest.approx(losses, rel=1e-5)
+    assert evaluate(model, valid)["loss"] == pytest.approx(min(losses), rel=1e-5)
+    assert not same(model, twin)
+
+
 class Spoiled(BatchLoader):
     """Gives an infinite picture in the second batch of the third pass."""
 
@@ -212,11 +279,16 @@ train(sys.argv[2], epochs=4, resume=True, kind=sys.argv[3])
 
 
 def train(path: str | Path, epochs: int, resume: bool, kind: str):
-    """Dropout, momentum, a schedule, shuffling and augmentation: all state there is."""
+    """Dropout, momentum, a schedule, an average, shuffling, augmentation: all state there is."""
     model = make_model()
     torch.manual_seed(3)
-    if kind == "batches":
+    average = ExponentialMovingAverage(model, 0.9) if kind == "average" else None
+    if kind in ("batches", "average"):
         loader = make_loader(augment=Augment())
+    elif kind == "progressive":  # Changes its pictures after what is resumed.
+        first = make_loader(augment=Augment())
+        last = BatchLoader(255 - first.images, first.targets, 8, shuffle=True, seed=2)
+        loader = ProgressiveLoader([first, last], epochs=[3, 1])
     else:
         source = make_loader()
         dataset = TensorDataset(source.images.float() / 255, source.targets)
@@ -227,12 +299,13 @@ def train(path: str | Path, epochs: int, resume: bool, kind: str):
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps)
     history = fit(
         model, loader, make_loader(shuffle=False), optimizer, epochs,
-        scheduler=scheduler, step_scheduler="batch", checkpoint=path, resume=resume,
+        scheduler=scheduler, step_scheduler="batch", average=average,
+        checkpoint=path, resume=resume,
     )  # fmt: skip
     return model, history
 
 
-@pytest.mark.parametrize("kind", ["batches", "generator", "global"])
+@pytest.mark.parametrize("kind", ["batches", "generator", "global", "average", "progressive"])
 def test_four_epochs_equal_two_a_new_process_and_two_more(tmp_path, kind):
     whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
     train(whole, 4, False, kind)
@@ -299,6 +372,8 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
         resume(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
     with pytest.raises(ValueError, match=r"run\.pt was trained with"):
         resume(make_model(), autocast=True)
+    with pytest.raises(ValueError, match="or average"):
+        resume(model := make_model(), average=ExponentialMovingAverage(model))
 
 
 def test_bad_arguments_are_named():

@@ -41,6 +41,15 @@ class CardDataset(Dataset):
         FileNotFoundError: if `root` or its `split` folder is missing.
         ValueError: if `split` is unknown, a class folder is missing, extra, misspelt or empty,
             or (on reading an item) a file is no picture.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for name in CLASSES:
+    ...         Path(root, "test", name).mkdir(parents=True)
+    ...         Image.new("RGB", (8, 8)).save(Path(root, "test", name, "1.png"))
+    ...     cards = CardDataset(root, "test")
+    ...     len(cards), cards[52][0].size, cards[52][1]
+    (53, (8, 8), 52)
     """
 
     def __init__(
@@ -72,6 +81,10 @@ def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
 
     Raises:
         FileNotFoundError, ValueError: as `CardDataset`.
+
+    >>> list_pictures("cards", "testing")
+    Traceback (most recent call last):
+    ValueError: split is 'testing'; expected one of train, valid, test
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
@@ -92,6 +105,12 @@ def read_picture(path: str | Path) -> Image.Image:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file cannot be decoded, naming it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("L", (4, 4)).save(Path(folder, "grey.png"))
+    ...     read_picture(Path(folder, "grey.png")).mode
+    'RGB'
     """
     try:
         with Image.open(path) as picture:
@@ -115,24 +134,35 @@ def read_picture(path: str | Path) -> Image.Image:
 
 
 def decode_pictures(
-    paths: Sequence[str | Path], size: int, cache: str | Path | None = None
+    paths: Sequence[str | Path],
+    size: int,
+    cache: str | Path | None = None,
+    interpolation: str = "bilinear",
 ) -> Tensor:
     """Decode pictures once into one uint8 tensor, kept on disk as a memory map.
 
     Decoding a JPEG and resizing it costs more than training a small network on it, and its
     result never changes, so it is done once. The file's name is a hash of the pictures' bytes
-    and of `size`: a changed picture or another size makes a new file, never a stale answer.
+    and of how they are resized: a changed picture or another size makes a new file, never a stale
+    answer.
 
     Args:
         paths: N picture files.
         size: side in pixels; each picture is squashed to `(size, size)`, as the data set is.
         cache: folder for the memory map; None keeps the tensor in memory only.
+        interpolation: a name of `PIL.Image.Resampling`, such as `"bicubic"`, in any case.
 
     Returns:
         uint8 tensor `(N, 3, size, size)` in channels_last memory format.
 
     Raises:
         ValueError: if `paths` is empty, `size` is less than 1, or a file is no picture.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (32, 48)).save(Path(folder, "card.png"))
+    ...     decode_pictures([Path(folder, "card.png")], size=16).shape
+    torch.Size([1, 3, 16, 16])
     """
     if len(paths) == 0:
         raise ValueError("paths is empty; expected at least one picture")
@@ -140,19 +170,23 @@ def decode_pictures(
         raise ValueError(f"size is {size}; expected at least 1 pixel")
     if cache is None:
         pixels = np.empty((len(paths), size, size, 3), dtype=np.uint8)
-        _decode_into(pixels, paths, size)
+        _decode_into(pixels, paths, size, interpolation)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    file = Path(cache) / f"{_content_key(paths)}-{size}px.npy"
+    file = Path(cache) / f"{_content_key(paths)}-{size}px-{interpolation}.npy"
     if not file.exists():
-        _write_memory_map(file, paths, size)
+        _write_memory_map(file, paths, size, interpolation)
     # Copy-on-write: pages are read as they are needed, and writing never reaches the file.
     return torch.from_numpy(np.load(file, mmap_mode="c")).permute(0, 3, 1, 2)
 
 
-def _decode_into(pixels: np.ndarray, paths: Sequence[str | Path], size: int) -> None:
+def _decode_into(
+    pixels: np.ndarray, paths: Sequence[str | Path], size: int, interpolation: str
+) -> None:
+    resampling = Image.Resampling[interpolation.upper()]
+
     def decode(index: int) -> None:
         picture = read_picture(paths[index])
-        pixels[index] = picture.resize((size, size), Image.Resampling.BILINEAR)
+        pixels[index] = picture.resize((size, size), resampling)
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -168,14 +202,16 @@ def _content_key(paths: Sequence[str | Path]) -> str:
     return key.hexdigest()
 
 
-def _write_memory_map(file: Path, paths: Sequence[str | Path], size: int) -> None:
+def _write_memory_map(
+    file: Path, paths: Sequence[str | Path], size: int, interpolation: str
+) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     # Written under another name and then renamed: whoever looks finds all of it or nothing.
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".decoding-") as folder:
         part = Path(folder) / "pixels.npy"
         shape = (len(paths), size, size, 3)
         pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        _decode_into(pixels, paths, size)
+        _decode_into(pixels, paths, size, interpolation)
         pixels.flush()
         del pixels  # Windows renames no file that is still mapped.
         part.replace(file)

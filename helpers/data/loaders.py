@@ -1,8 +1,11 @@
 """Batches for training, validation and testing: from a cache, or through a DataLoader."""
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,10 +14,8 @@ from torch.utils.data import DataLoader
 
 from helpers.data.augment import Augment
 from helpers.data.dataset import CardDataset, decode_pictures
+from helpers.data.preprocessing import Preprocessing
 from helpers.data.source import SPLITS, data_folder
-
-Statistics = tuple[float, float, float]
-HALF: Statistics = (0.5, 0.5, 0.5)  # Maps 0..1 to -1..1.
 
 
 class BatchLoader:
@@ -29,17 +30,20 @@ class BatchLoader:
         batch_size: pictures a batch; the last batch holds what is left.
         shuffle: whether each pass has its own random order.
         augment: called with float images in 0..1 and the generator.
-        mean: subtracted from each channel after scaling to 0..1.
-        std: divides each channel after that.
+        preprocessing: gives the mean and the standard deviation to normalise with.
         device: where the batches are wanted.
         seed: the same seed gives the same batches, pass for pass.
 
     Attributes:
-        generator: the source of order and augmentation; saving its state and setting it again
-            continues the same sequence of batches.
+        generator: the source of order and augmentation.
 
     Raises:
         ValueError: if images and targets differ in number, or `batch_size` is less than 1.
+
+    >>> images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    >>> loader = BatchLoader(images, [0, 1, 2, 3, 4], batch_size=2)
+    >>> [targets.tolist() for _, targets in loader]
+    [[0, 1], [2, 3], [4]]
     """
 
     def __init__(
@@ -50,8 +54,7 @@ class BatchLoader:
         *,
         shuffle: bool = False,
         augment: Augment | None = None,
-        mean: Statistics = HALF,
-        std: Statistics = HALF,
+        preprocessing: Preprocessing = Preprocessing(),
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -64,11 +67,10 @@ class BatchLoader:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augment = augment
-        self.mean = mean
-        self.std = std
+        self.preprocessing = preprocessing
         # Sent over once: made anew for each batch they would hold a GPU up every time.
-        self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(3, 1, 1)
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1)
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -89,14 +91,81 @@ class BatchLoader:
                 images = self.augment(images, self.generator)
             yield self._normalise(images), targets
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what is needed to go on with the same sequence of batches."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.generator.set_state(state["generator"].cpu())
+
     def _normalise(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         return images.sub_(self._mean).div_(self._std)
 
 
+class ProgressiveLoader:
+    """Serves one loader for some passes, then the next: small pictures first, large ones last.
+
+    Early in training a network learns what small pictures show as well, in a fraction of the time;
+    the last passes are at the size it is used at. See arXiv:2104.00298, section 4.
+
+    Args:
+        loaders: of the same pictures at growing sizes.
+        epochs: how many passes each of them serves; the last one serves all after that, too.
+
+    Attributes:
+        passes: how many have begun.
+
+    Raises:
+        ValueError: if `loaders` and `epochs` differ in number, or the loaders in their batches.
+
+    >>> small, large = torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 16, 16)
+    >>> loaders = [BatchLoader(images.byte(), [0] * 4, 4) for images in (small, large)]
+    >>> growing = ProgressiveLoader(loaders, epochs=[2, 1])
+    >>> [images.shape[-1] for _ in range(3) for images, _ in growing]
+    [8, 8, 16]
+    """
+
+    def __init__(self, loaders: Sequence[BatchLoader], epochs: Sequence[int]) -> None:
+        if len(loaders) != len(epochs) or not loaders:
+            raise ValueError(f"there are {len(loaders)} loaders and {len(epochs)} epochs")
+        if len({len(loader) for loader in loaders}) > 1:
+            counts = ", ".join(str(len(loader)) for loader in loaders)
+            raise ValueError(f"loaders give {counts} batches a pass; expected equal numbers")
+        self.loaders = loaders
+        self.epochs = epochs
+        self.preprocessing = loaders[-1].preprocessing
+        self.passes = 0
+
+    def __len__(self) -> int:
+        return len(self.loaders[0])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        serving = bisect_right(list(accumulate(self.epochs)), self.passes)
+        self.passes += 1
+        yield from self.loaders[min(serving, len(self.loaders) - 1)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to go on with the same sequence of batches."""
+        states = [loader.state_dict() for loader in self.loaders]
+        return {"passes": self.passes, "loaders": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.passes = state["passes"]
+        for loader, kept in zip(self.loaders, state["loaders"], strict=True):
+            loader.load_state_dict(kept)
+
+
 @dataclass
 class Loaders:
-    """The batches of the three splits."""
+    """The batches of the three splits.
+
+    >>> loaders = Loaders(train=[torch.ones(2)], valid=[torch.zeros(2)], test=[])
+    >>> next(iter(loaders.valid))
+    tensor([0., 0.])
+    """
 
     train: BatchLoader | DataLoader
     valid: BatchLoader | DataLoader
@@ -105,12 +174,11 @@ class Loaders:
 
 def make_loaders(
     root: str | Path,
-    size: int = 64,
+    size: int | None = None,
     batch_size: int = 64,
     *,
     augment: Augment | None = None,
-    mean: Statistics = HALF,
-    std: Statistics = HALF,
+    preprocessing: Preprocessing = Preprocessing(),
     device: torch.device | str = "cpu",
     cache: str | Path | None = None,
     seed: int = 0,
@@ -121,11 +189,10 @@ def make_loaders(
 
     Args:
         root: a data folder, for instance from `find_cards()`.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels; by default that of `preprocessing`.
         batch_size: pictures a batch.
         augment: applied to batches of train.
-        mean: of each channel, for normalising: what the model expects.
-        std: of each channel, for normalising.
+        preprocessing: what the model expects; a pretrained one carries it (`model.preprocessing`).
         device: where the batches are wanted.
         cache: folder of the memory maps; by default `cache/` in the project's data folder.
         seed: of the order and the augmentation.
@@ -136,19 +203,23 @@ def make_loaders(
 
     Raises:
         FileNotFoundError, ValueError: as `CardDataset` and `decode_pictures`.
+
+    >>> make_loaders("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: data folder no/such/folder does not exist; ...
     """
     cache = data_folder() / "cache" if cache is None else cache
+    size = preprocessing.size if size is None else size
     loaders = {}
     for split in SPLITS:
         dataset = CardDataset(root, split)
         loaders[split] = BatchLoader(
-            decode_pictures(dataset.paths, size, cache),
+            decode_pictures(dataset.paths, size, cache, preprocessing.interpolation),
             dataset.targets,
             batch_size,
             shuffle=split == "train",
             augment=augment if split == "train" else None,
-            mean=mean,
-            std=std,
+            preprocessing=preprocessing,
             device=device,
             seed=seed,
         )
@@ -157,12 +228,11 @@ def make_loaders(
 
 def make_worker_loaders(
     root: str | Path,
-    size: int = 64,
+    size: int | None = None,
     batch_size: int = 64,
     *,
     transform: Callable[[Image.Image], Image.Image] | None = None,
-    mean: Statistics = HALF,
-    std: Statistics = HALF,
+    preprocessing: Preprocessing = Preprocessing(),
     workers: int = 2,
     seed: int = 0,
 ) -> Loaders:
@@ -172,21 +242,27 @@ def make_worker_loaders(
     not, and for any torchvision transform. See https://docs.pytorch.org/docs/stable/data.html.
 
     Args:
-        root, size, batch_size, mean, std, seed: as in `make_loaders`.
+        root, size, batch_size, preprocessing, seed: as in `make_loaders`.
         transform: a `torchvision.transforms.v2` transform for the PIL images of train.
         workers: processes that decode; 0 decodes in this one.
 
     Returns:
         `Loaders` of float32 `(B, 3, size, size)` images and int64 `(B,)` targets, on the CPU.
+
+    >>> make_worker_loaders("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: data folder no/such/folder does not exist; ...
     """
     # Here, since it takes as long to import as all the rest, for every worker under spawn too.
     from torchvision.transforms import v2
 
+    size = preprocessing.size if size is None else size
+    interpolation = v2.InterpolationMode(preprocessing.interpolation)
     to_tensor = [
-        v2.Resize((size, size), antialias=True),
+        v2.Resize((size, size), interpolation, antialias=True),
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(mean, std),
+        v2.Normalize(preprocessing.mean, preprocessing.std),
     ]
     loaders = {}
     for split in SPLITS:
@@ -200,4 +276,5 @@ def make_worker_loaders(
             num_workers=workers,
             generator=torch.Generator().manual_seed(seed),
         )
+        loaders[split].preprocessing = preprocessing
     return Loaders(**loaders)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.data.deck import rank_and_suit
+from helpers.data.preprocessing import check_preprocessing
 from helpers.training.loop import evaluating
 
 
@@ -32,8 +33,15 @@ def predict_logits(
         float32 logits `(N, classes)` and int64 targets `(N,)`, on the CPU, in loader order.
 
     Raises:
-        ValueError: if `loader` gives no batch.
+        ValueError: if `loader` gives no batch, or normalises otherwise than a pretrained model
+            expects.
+
+    >>> batches = [(torch.rand(2, 4), torch.tensor([0, 2]))]
+    >>> logits, targets = predict_logits(nn.Linear(4, 3), batches)
+    >>> logits.shape, targets.tolist()
+    (torch.Size([2, 3]), [0, 2])
     """
+    check_preprocessing(model, loader)
     if device is None:
         parameter = next(model.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
@@ -76,6 +84,9 @@ def top_k_accuracy(logits: Tensor, targets: Tensor, k: int = 5) -> float:
 
     Raises:
         ValueError: as `accuracy`, or if `k` is out of range.
+
+    >>> top_k_accuracy(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1]), k=2)
+    1.0
     """
     _check_logits(logits, targets)
     classes = logits.shape[1]
@@ -157,6 +168,10 @@ def per_class_report(targets: Tensor, predictions: Tensor, classes: Sequence[str
 
     Raises:
         ValueError: as `confusion_matrix`.
+
+    >>> targets, predictions = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    >>> per_class_report(targets, predictions, ["ace", "two"])["recall"].tolist()
+    [0.5, 1.0]
     """
     matrix = confusion_matrix(targets, predictions, len(classes)).cpu().double()
     right, support, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
@@ -186,6 +201,10 @@ def rank_and_suit_accuracy(
 
     Raises:
         ValueError: as `confusion_matrix`, or if a class is no card.
+
+    >>> names = ["ace of clubs", "ace of spades"]
+    >>> rank_and_suit_accuracy(torch.tensor([0, 1]), torch.tensor([1, 1]), names)
+    {'card': 0.5, 'rank': 1.0, 'suit': 0.5}
     """
     _check_pairs(targets, predictions, len(classes))
     names = [rank_and_suit(name) for name in classes]
@@ -215,6 +234,10 @@ def worst_mistakes(
 
     Raises:
         ValueError: as `accuracy`, or if `classes` does not fit the logits or `k` is negative.
+
+    >>> logits = torch.tensor([[2.0, 0.0], [0.0, 5.0]])
+    >>> worst_mistakes(logits, torch.tensor([0, 0]), ["ace", "two"])["predicted"].tolist()
+    ['two']
     """
     _check_logits(logits, targets)
     if len(classes) != logits.shape[1]:

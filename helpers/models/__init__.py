@@ -1,6 +1,29 @@
 """Architectures, each from `torch.nn` layers."""
 
 from helpers.models.cnn import CardCNN, ResidualBlock
+from helpers.models.convert import library_weights, load_library_weights
+from helpers.models.convnext import ConvNeXt
+from helpers.models.efficientnet import EfficientNetLite
+from helpers.models.lenet import LeNet5
+from helpers.models.mixer import MLPMixer
+from helpers.models.mobilenet import MobileNetV2
+from helpers.models.resnet import ResNet
 from helpers.models.shapes import trace_shapes
+from helpers.models.vgg import VGG
+from helpers.models.vit import ViT
 
-__all__ = ["CardCNN", "ResidualBlock", "trace_shapes"]
+__all__ = [
+    "VGG",
+    "CardCNN",
+    "ConvNeXt",
+    "EfficientNetLite",
+    "LeNet5",
+    "MLPMixer",
+    "MobileNetV2",
+    "ResNet",
+    "ResidualBlock",
+    "ViT",
+    "library_weights",
+    "load_library_weights",
+    "trace_shapes",
+]

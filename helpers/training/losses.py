@@ -1,0 +1,137 @@
+"""Losses on logits, written out: cross-entropy, focal loss, distillation."""
+
+import torch
+from torch import Tensor
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """The logarithm of the softmax: x - log(sum(exp(x))), safe at any size of x.
+
+    Args:
+        logits: `(B, classes)`.
+
+    Returns:
+        `(B, classes)` in float32, or in float64 if the logits are.
+
+    >>> log_softmax(torch.tensor([[1000.0, 0.0]]))
+    tensor([[    0., -1000.]])
+    """
+    # bfloat16, which autocast gives, has three digits: too few for a sum over classes.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # exp(89) is too large for float32. Taking the same number from all logits changes nothing.
+    shifted = logits - logits.amax(1, keepdim=True).detach()
+    return shifted - shifted.exp().sum(1, keepdim=True).log()
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The mean of -log p(target), as `torch.nn.functional.cross_entropy` defines it.
+
+    Args:
+        logits: `(B, classes)`.
+        targets: `(B,)` class indices.
+        weight: `(classes,)`, how much each class counts; the mean is divided by the weights of
+            the targets, not by B.
+        label_smoothing: share of the target that is spread evenly over all classes, 0..1
+            (arXiv:1512.00567, section 7).
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: if `label_smoothing` is not in 0..1.
+
+    >>> round(cross_entropy(torch.zeros(2, 53), torch.tensor([0, 7])).item(), 3)  # ln 53
+    3.97
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 to 1")
+    log_p = log_softmax(logits)
+    if weight is None:
+        weight = log_p.new_ones(log_p.shape[1])
+    total = weight[targets].sum()
+    loss = -(weight[targets] * _of_targets(log_p, targets)).sum() / total
+    if label_smoothing > 0:
+        even = -(weight * log_p).sum() / log_p.shape[1] / total
+        loss = (1 - label_smoothing) * loss + label_smoothing * even
+    return loss
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
+    """The mean of -(1 - p)^gamma log p, p being the target's probability (arXiv:1708.02002).
+
+    Samples that are known well already count less; with `gamma` 0 it is cross-entropy. The paper
+    has two classes and a sigmoid; this is the same over a softmax.
+
+    Args:
+        logits: `(B, classes)`.
+        targets: `(B,)` class indices.
+        gamma: how strongly; 0 or more.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: if `gamma` is negative.
+
+    >>> easy, even = torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+    >>> target = torch.tensor([0])
+    >>> [round((focal_loss(x, target) / cross_entropy(x, target)).item(), 4) for x in (easy, even)]
+    [0.0003, 0.25]
+    """
+    if not gamma >= 0:
+        raise ValueError(f"gamma is {gamma}; expected 0 or more")
+    log_p = _of_targets(log_softmax(logits), targets)
+    # expm1 keeps the digits of 1 - p where p is close to 1. At p = 1 the slope of the power is
+    # infinite for gamma below 1, and infinity times 0 is nan: so 1 - p stays above 0.
+    rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+    return -(rest**gamma * log_p).mean()
+
+
+def distillation_loss(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    temperature: float = 4.0,
+    alpha: float = 0.5,
+) -> Tensor:
+    """Learn from a teacher's probabilities and from the targets (arXiv:1503.02531).
+
+    `alpha` T² KL(teacher || student) + (1 - `alpha`) cross-entropy, with both softmaxes of the
+    first term taken at the temperature T, which shows what the teacher holds for similar.
+
+    Args:
+        logits: the student's, `(B, classes)`.
+        teacher_logits: `(B, classes)`; no gradient flows into them.
+        targets: `(B,)` class indices.
+        temperature: what both logits are divided by; above 0.
+        alpha: the teacher's share, 0..1.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: if `temperature` or `alpha` is out of range.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
+    >>> distillation_loss(logits, logits, torch.tensor([0]), alpha=1.0).item()
+    0.0
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; expected above 0")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha is {alpha}; expected 0 to 1")
+    student = log_softmax(logits / temperature)
+    teacher = log_softmax(teacher_logits.detach() / temperature)
+    divergence = (teacher.exp() * (teacher - student)).sum(1).mean()
+    # The slope of the divergence shrinks with 1 / T²; the factor keeps the two terms in balance.
+    return alpha * temperature**2 * divergence + (1 - alpha) * cross_entropy(logits, targets)
+
+
+def _of_targets(values: Tensor, targets: Tensor) -> Tensor:
+    """From `(B, classes)`, what belongs to each target: `(B,)`."""
+    return values.gather(1, targets[:, None]).squeeze(1)
