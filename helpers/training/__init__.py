@@ -2,22 +2,68 @@
 
 from helpers.training.averaging import ExponentialMovingAverage
 from helpers.training.checkpoints import load_checkpoint, save_checkpoint
+from helpers.training.combined import CombinedOptimizer
 from helpers.training.device import measure_autocast, pick_device, seed_everything
+from helpers.training.finder import find_learning_rate
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import History, evaluate, evaluating, fit, train_mode, train_one_epoch
 from helpers.training.losses import cross_entropy, distillation_loss, focal_loss
+from helpers.training.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    AdamWForeach,
+    Lion,
+    Muon,
+    OptimizerTemplate,
+    RMSprop,
+    clip_gradients,
+    orthogonalise,
+)
+from helpers.training.schedules import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    FactorSchedule,
+    LinearWarmup,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 __all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AdamWForeach",
+    "CombinedOptimizer",
+    "CosineAnnealingLR",
+    "ExponentialLR",
     "ExponentialMovingAverage",
+    "FactorSchedule",
     "History",
+    "LinearWarmup",
+    "Lion",
+    "MultiStepLR",
+    "Muon",
+    "OneCycleLR",
+    "OptimizerTemplate",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "StepLR",
+    "clip_gradients",
     "cross_entropy",
     "distillation_loss",
     "evaluate",
     "evaluating",
+    "find_learning_rate",
     "fit",
     "focal_loss",
     "load_checkpoint",
     "measure_autocast",
+    "orthogonalise",
     "parameter_groups",
     "pick_device",
     "save_checkpoint",

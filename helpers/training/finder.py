@@ -1,0 +1,84 @@
+"""A first guess at the learning rate, from one short run with rising rates."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from itertools import chain, islice, repeat
+from math import inf
+
+import pandas as pd
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from helpers.training.schedules import ExponentialLR
+
+
+def find_learning_rate(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    optimizer: Optimizer,
+    *,
+    loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    low: float = 1e-5,
+    high: float = 10.0,
+    steps: int = 100,
+) -> tuple[float, pd.DataFrame]:
+    """Train a copy with a rate that grows by the same factor in every step (arXiv:1506.01186).
+
+    At first the loss hardly moves, then it falls, then it shoots up. Where it is lowest the rate
+    is on the edge of too much already, so a tenth of that is returned: a first guess, to be tried
+    beside its neighbours. Model and optimizer are left as they were; random generators move on.
+
+    Args:
+        model: `(B, 3, H, W)` to logits `(B, classes)`.
+        loader: gives images and targets; it is begun anew if it ends too soon.
+        optimizer: of the model's parameters; groups keep the ratios of their rates.
+        loss_fn: logits and targets to the mean loss of the batch.
+        low, high: the first rate and the last, of the first group.
+        steps: from one to the other; it stops earlier when the loss is far above its best.
+
+    Returns:
+        The guess, and a frame with a row for each step taken: columns `learning_rate`, `loss` and
+        `smooth`, the loss as a moving average.
+
+    Raises:
+        ValueError: if `low`, `high` or `steps` is out of range, or the loss is not finite from the
+            start.
+
+    >>> import torch
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> batches = [(torch.ones(1, 1), torch.zeros(1, 1))]  # (weight - 0)², stable up to a rate of 1
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> rate, frame = find_learning_rate(model, batches, optimizer, loss_fn=F.mse_loss)
+    >>> 0.05 < rate < 1
+    True
+    """
+    if not 0 < low < high:
+        raise ValueError(f"low is {low} and high {high}; expected 0 < low < high")
+    if steps < 2:
+        raise ValueError(f"steps is {steps}; expected 2 or more")
+    model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
+    scale = low / optimizer.param_groups[0]["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] *= scale
+    schedule = ExponentialLR(optimizer, (high / low) ** (1 / (steps - 1)))
+    device = next(model.parameters()).device
+    rows, average, lowest = [], 0.0, inf
+    model.train()
+    batches = islice(chain.from_iterable(repeat(loader, steps)), steps)
+    for step, (images, targets) in enumerate(batches, start=1):
+        loss = loss_fn(model(images.to(device)), targets.to(device))
+        average = 0.9 * average + 0.1 * loss.item()
+        smooth = average / (1 - 0.9**step)  # As in Adam: the average began at 0.
+        if not smooth < 4 * lowest:  # Written so, nan ends it too.
+            break
+        lowest = min(lowest, smooth)
+        rows.append((optimizer.param_groups[0]["lr"], loss.item(), smooth))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    if len(rows) < 2:
+        raise ValueError(f"loader and loss gave {len(rows)} finite steps; expected 2 or more")
+    frame = pd.DataFrame(rows, columns=["learning_rate", "loss", "smooth"])
+    return float(frame["learning_rate"][frame["smooth"].idxmin()]) / 10, frame

@@ -1,0 +1,610 @@
+"""Optimizers written out, each equal to PyTorch's own: the formula stands beside its line.
+
+In the formulas w is a parameter, g its gradient, t the number of the step from 1. They follow
+https://docs.pytorch.org/docs/stable/optim.html, in names, defaults and state, so a `state_dict`
+saved by PyTorch's optimizer of the same name goes on here, and the other way round. All are for
+dense gradients of real numbers.
+"""
+
+from collections.abc import Callable, Iterable
+from math import inf, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+class OptimizerTemplate(Optimizer):
+    """An optimizer but for its rule: a subclass says in `update` how one parameter moves.
+
+    Args:
+        params: parameters, or a dict for each group of them with `params` and what differs.
+        defaults: settings of every group that does not have its own.
+
+    >>> class SignDescent(OptimizerTemplate):
+    ...     def update(self, param, grad, group):
+    ...         param.sub_(grad.sign(), alpha=group["lr"])
+    >>> weight = torch.tensor([3.0, -2.0], requires_grad=True)
+    >>> optimizer = SignDescent([weight], {"lr": 0.5})
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()
+    >>> weight.tolist()
+    [2.5, -1.5]
+    """
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        """Move `param` in place; `grad` is not to be changed, memory goes to `self.state[param]`.
+
+        Args:
+            param: a tensor with a gradient.
+            grad: its gradient, negated if the group is to `maximize`.
+            group: its settings, such as `group["lr"]`.
+        """
+        raise NotImplementedError
+
+    def update_group(
+        self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]
+    ) -> None:
+        """Move all parameters of a group that have a gradient."""
+        for param, grad in zip(params, grads, strict=True):
+            self.update(param, grad, group)
+
+    @torch.no_grad()  # Else the step would be part of what autograd records.
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Move every parameter that has a gradient by one step.
+
+        Args:
+            closure: computes the loss anew, gradients included, before the step.
+
+        Returns:
+            What `closure` returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            # A frozen parameter has none, nor has one that took no part in the loss.
+            params = [param for param in group["params"] if param.grad is not None]
+            sign = -1 if group.get("maximize") else 1
+            grads = [param.grad if sign == 1 else -param.grad for param in params]
+            self.update_group(params, grads, group)
+        return loss
+
+
+class SGD(OptimizerTemplate):
+    """Stochastic gradient descent, with momentum if wanted.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more.
+        momentum: share of the last step's velocity that is kept.
+        dampening: share of the gradient that does not enter the velocity, but for the first.
+        weight_decay: adds this share of w to its gradient, as an L2 penalty does.
+        nesterov: look one step ahead along the velocity; needs momentum without dampening.
+        maximize: go up instead of down.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor(1.0, requires_grad=True)
+    >>> optimizer = SGD([weight], lr=0.1)
+    >>> weight.square().backward()  # The gradient is 2.
+    >>> optimizer.step()
+    >>> round(weight.item(), 6)
+    0.8
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("momentum", momentum)
+        _check_range("weight_decay", weight_decay)
+        if nesterov and (momentum == 0 or dampening != 0):
+            raise ValueError(
+                f"nesterov is True with momentum {momentum} and dampening {dampening}; "
+                "expected momentum above 0 and dampening 0"
+            )
+        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
+        super().__init__(params, defaults | {"weight_decay": weight_decay, "maximize": maximize})
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        momentum = group["momentum"]
+        if group["weight_decay"] != 0:
+            grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
+        if momentum != 0:
+            state = self.state[param]
+            velocity = state.get("momentum_buffer")
+            if velocity is None:
+                velocity = state["momentum_buffer"] = grad.clone()  # v ← g, undampened
+            else:  # v ← momentum v + (1 - dampening) g
+                velocity.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
+            # Nesterov: g ← g + momentum v
+            grad = grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
+        param.add_(grad, alpha=-group["lr"])  # w ← w - lr g
+
+
+class Adagrad(OptimizerTemplate):
+    """Divides by the root of the sum of all squared gradients so far (Duchi et al., JMLR 2011).
+
+    Rare features keep a large step. The sum only grows, so every step shrinks in time.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more.
+        lr_decay: the learning rate of step t is lr / (1 + (t - 1) lr_decay).
+        weight_decay: adds this share of w to its gradient.
+        initial_accumulator_value: what the sum begins with.
+        eps: added to the divisor, lest it be 0.
+        maximize: go up instead of down.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = Adagrad([weight], lr=0.5)
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()  # Whatever the gradient, the first step is as long as lr.
+    >>> weight.tolist()
+    [0.5, 99.5]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("lr_decay", lr_decay)
+        _check_range("weight_decay", weight_decay)
+        _check_range("initial_accumulator_value", initial_accumulator_value)
+        _check_range("eps", eps)
+        defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
+        start = {"initial_accumulator_value": initial_accumulator_value}
+        super().__init__(params, defaults | start | {"maximize": maximize})
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[param]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["sum"] = torch.full_like(param, group["initial_accumulator_value"])
+        state["step"] += 1
+        if group["weight_decay"] != 0:
+            grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
+        lr = group["lr"] / (1 + (state["step"].item() - 1) * group["lr_decay"])
+        total = state["sum"].addcmul_(grad, grad)  # s ← s + g²
+        param.addcdiv_(
+            grad, total.sqrt().add_(group["eps"]), value=-lr
+        )  # w ← w - lr g / (√s + eps)
+
+
+class RMSprop(OptimizerTemplate):
+    """Divides by the root of a moving average of squared gradients (Hinton's lecture 6e).
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more.
+        alpha: share of the old average in the new one, 0 to below 1.
+        eps: added to the divisor, lest it be 0.
+        weight_decay: adds this share of w to its gradient.
+        momentum: share of the last step that is kept.
+        centered: take the square of the average gradient away, which leaves its variance.
+        maximize: go up instead of down.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = RMSprop([weight], lr=0.01, alpha=0.75)
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()  # 1 / √(1 - alpha) times lr, whatever the gradient.
+    >>> [round(value, 4) for value in weight.tolist()]
+    [0.98, 99.98]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("alpha", alpha, below=1)
+        _check_range("eps", eps)
+        _check_range("weight_decay", weight_decay)
+        _check_range("momentum", momentum)
+        defaults = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
+        options = {"momentum": momentum, "centered": centered, "maximize": maximize}
+        super().__init__(params, defaults | options)
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, alpha = self.state[param], group["alpha"]
+        if not state:
+            state["step"] = torch.tensor(0.0)  # Not in the formula; PyTorch counts here too.
+            state["square_avg"] = torch.zeros_like(param)
+            if group["momentum"] > 0:
+                state["momentum_buffer"] = torch.zeros_like(param)
+            if group["centered"]:
+                state["grad_avg"] = torch.zeros_like(param)
+        state["step"] += 1
+        if group["weight_decay"] != 0:
+            grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
+        square = state["square_avg"]
+        square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)  # s ← alpha s + (1 - alpha) g²
+        if group["centered"]:
+            mean = state["grad_avg"].lerp_(grad, 1 - alpha)  # a ← alpha a + (1 - alpha) g
+            root = square.addcmul(mean, mean, value=-1).sqrt_()  # √(s - a²)
+        else:
+            root = square.sqrt()
+        root.add_(group["eps"])
+        if group["momentum"] > 0:
+            velocity = state["momentum_buffer"]
+            velocity.mul_(group["momentum"]).addcdiv_(grad, root)  # v ← momentum v + g / root
+            param.add_(velocity, alpha=-group["lr"])  # w ← w - lr v
+        else:
+            param.addcdiv_(grad, root, value=-group["lr"])  # w ← w - lr g / root
+
+
+class Adam(OptimizerTemplate):
+    """Momentum, divided by the root of the averaged squared gradient (arXiv:1412.6980).
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more: about how far a weight moves in a step.
+        betas: shares of the old averages in the new ones, of gradients and of their squares.
+        eps: added to the divisor, lest it be 0.
+        weight_decay: adds this share of w to its gradient; `AdamW` does better.
+        amsgrad: divide by the largest average of squares so far (arXiv:1904.09237).
+        maximize: go up instead of down.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = Adam([weight], lr=0.5)
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()
+    >>> [round(value, 4) for value in weight.tolist()]
+    [0.5, 99.5]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("betas[0]", betas[0], below=1)
+        _check_range("betas[1]", betas[1], below=1)
+        _check_range("eps", eps)
+        _check_range("weight_decay", weight_decay)
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"amsgrad": amsgrad, "maximize": maximize})
+
+    def decay(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return the gradient with the decay in it, so that it is averaged and divided as well."""
+        return grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
+
+    def advance(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """Return what is remembered of a parameter, its step counted."""
+        state = self.state[param]
+        if not state:
+            state["step"] = torch.tensor(0.0)  # On the CPU: reading it must not wait for a GPU.
+            state["exp_avg"] = torch.zeros_like(param)
+            state["exp_avg_sq"] = torch.zeros_like(param)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = torch.zeros_like(param)
+        state["step"] += 1
+        return state
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.advance(param, group), group["betas"]
+        t = state["step"].item()
+        if group["weight_decay"] != 0:
+            grad = self.decay(param, grad, group)
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        m.lerp_(grad, 1 - beta1)  # m ← beta1 m + (1 - beta1) g
+        v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v ← beta2 v + (1 - beta2) g²
+        if group["amsgrad"]:
+            v = torch.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
+        # m and v began at 0 and are too small by these factors.
+        scale_m, scale_v = 1 - beta1**t, 1 - beta2**t
+        root = v.sqrt().div_(sqrt(scale_v)).add_(group["eps"])  # √(v / scale_v) + eps
+        param.addcdiv_(m, root, value=-group["lr"] / scale_m)  # w ← w - lr (m / scale_m) / root
+
+
+class AdamW(Adam):
+    """Adam whose weight decay acts on the weights alone (arXiv:1711.05101).
+
+    In `Adam` the decay is part of the gradient and so is divided too: weights with large gradients
+    decay less. Here every weight shrinks by the same share, lr · weight_decay.
+
+    Args:
+        params, lr, betas, eps, amsgrad, maximize: as in `Adam`.
+        weight_decay: share of w taken away in a step, times the learning rate.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = AdamW([weight], lr=0.5, weight_decay=0.1)
+    >>> (0 * weight).sum().backward()  # No gradient: the decay alone.
+    >>> optimizer.step()
+    >>> [round(value, 4) for value in weight.tolist()]
+    [0.95, 95.0]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+    def decay(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
+        """Shrink the weights and leave the gradient as it is."""
+        param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
+        return grad
+
+
+class AdamWForeach(AdamW):
+    """AdamW with one call for the tensors of a whole group, not one for each tensor.
+
+    A network has many small tensors, and on a GPU starting a kernel takes longer than the sum of
+    a small tensor. `torch._foreach_…` start few kernels for many tensors. This is how PyTorch's
+    optimizers work with `foreach=True`, their default on a GPU; the price is memory for all roots
+    at once.
+
+    Args:
+        params, lr, betas, eps, weight_decay, amsgrad, maximize: as in `AdamW`.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = AdamWForeach([weight], lr=0.5, weight_decay=0.0)
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()
+    >>> [round(value, 4) for value in weight.tolist()]
+    [0.5, 99.5]
+    """
+
+    def update_group(
+        self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]
+    ) -> None:
+        """Do what `AdamW.update` does, line by line, to all parameters of a group."""
+        if not params:
+            return
+        states, (beta1, beta2) = [self.advance(param, group) for param in params], group["betas"]
+        ts = [state["step"].item() for state in states]
+        m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_lerp_(m, grads, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
+        if group["amsgrad"]:
+            largest = [state["max_exp_avg_sq"] for state in states]
+            torch._foreach_maximum_(largest, v)
+            v = largest
+        roots = torch._foreach_sqrt(v)
+        torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_addcdiv_(params, m, roots, [-group["lr"] / (1 - beta1**t) for t in ts])
+
+
+class Lion(OptimizerTemplate):
+    """Only the sign of the momentum counts (arXiv:2302.06675, algorithm 2).
+
+    Every weight moves by exactly the learning rate, so it wants one some 3 to 10 times smaller
+    than Adam's, and a weight decay as much larger. It remembers one tensor where Adam has two.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more: how far every weight moves in a step.
+        betas: share of the average in the step, and in the next average.
+        weight_decay: share of w taken away in a step, times the learning rate.
+        maximize: go up instead of down.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
+    >>> optimizer = Lion([weight], lr=0.5)
+    >>> weight.square().sum().backward()
+    >>> optimizer.step()
+    >>> weight.tolist()
+    [0.5, 99.5]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("betas[0]", betas[0], below=1)
+        _check_range("betas[1]", betas[1], below=1)
+        _check_range("weight_decay", weight_decay)
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, defaults)
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[param], group["betas"]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(param)
+        m = state["exp_avg"]
+        if group["weight_decay"] != 0:
+            param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
+        sign = m.lerp(grad, 1 - beta1).sign_()  # c ← sign(beta1 m + (1 - beta1) g)
+        param.add_(sign, alpha=-group["lr"])  # w ← w - lr c
+        m.lerp_(grad, 1 - beta2)  # m ← beta2 m + (1 - beta2) g
+
+
+class Muon(OptimizerTemplate):
+    """Momentum whose matrix is made orthogonal before the step (https://kellerjordan.github.io/posts/muon/).
+
+    All directions of the matrix then move about equally far, not only the few that dominate the
+    gradient. It is for the matrices within a network; biases, norms, embeddings and the last layer
+    go to another optimizer, such as `AdamW`. For matrices it equals `torch.optim.Muon`, which
+    takes nothing else; here a convolution's weights are taken too, as a matrix of one row for each
+    output channel, as in Keller Jordan's own code.
+
+    Args:
+        params: parameters of two dimensions or more, or groups of them.
+        lr: learning rate, 0 or more.
+        weight_decay: share of w taken away in a step, times the learning rate.
+        momentum: share of the old average in the new one.
+        nesterov: look one step ahead along the average.
+        ns_steps: iterations of `orthogonalise`.
+
+    Raises:
+        ValueError: if a setting is out of range or a parameter has fewer than two dimensions.
+
+    >>> weight = torch.eye(2, requires_grad=True)
+    >>> optimizer = Muon([weight], lr=0.1, weight_decay=0.0)
+    >>> (weight * torch.tensor([[9.0, 0.0], [0.0, 1.0]])).sum().backward()
+    >>> optimizer.step()  # About as far in both directions, although the gradients are 9 and 1.
+    >>> bool(((1 - weight.diagonal()) / 0.1 - 1).abs().max() < 0.4)
+    True
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+    ) -> None:
+        _check_range("lr", lr)
+        _check_range("weight_decay", weight_decay)
+        _check_range("momentum", momentum)
+        _check_range("ns_steps", ns_steps, below=100)
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(params, defaults | {"nesterov": nesterov, "ns_steps": ns_steps})
+        for param in (param for group in self.param_groups for param in group["params"]):
+            if param.ndim < 2:
+                raise ValueError(
+                    f"params has one of shape {tuple(param.shape)}; Muon takes two dimensions or "
+                    "more: give biases and norms to another optimizer, such as AdamW"
+                )
+
+    def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, momentum = self.state[param], group["momentum"]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(param)
+        average = state["momentum_buffer"]
+        average.lerp_(grad, 1 - momentum)  # b ← momentum b + (1 - momentum) g
+        # Nesterov: u ← momentum b + (1 - momentum) g, with the new b
+        update = grad.lerp(average, momentum) if group["nesterov"] else average
+        matrix = orthogonalise(update.flatten(1), group["ns_steps"])  # u ← U Vᵀ, about
+        rows, columns = matrix.shape
+        lr = group["lr"] * sqrt(max(1, rows / columns))
+        param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
+        param.add_(matrix.reshape(param.shape), alpha=-lr)  # w ← w - lr √max(1, rows / columns) u
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by products of matrices alone.
+
+    A polynomial of odd powers of the matrix acts on each singular value alone. This one, repeated,
+    takes all but the very small of those in 0..1 to between about 0.7 and 1.2
+    (https://kellerjordan.github.io/posts/muon/).
+
+    Args:
+        matrix: `(rows, columns)`.
+        steps: how often the polynomial is applied.
+
+    Returns:
+        `(rows, columns)` in bfloat16, which suffices for a direction.
+
+    >>> wide = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    >>> bool((torch.linalg.svdvals(orthogonalise(wide).float()) - 1).abs().max() < 0.4)
+    True
+    """
+    wide = matrix.to(torch.bfloat16, copy=True)
+    if matrix.shape[0] > matrix.shape[1]:
+        wide = wide.T  # The smaller of the two squares below.
+    wide.div_(wide.norm().clamp(min=1e-7))  # No singular value is above 1 now.
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(steps):  # X ← a X + (b X Xᵀ + c (X Xᵀ)²) X
+        square = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
+    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients, seen as one long vector, down to `max_norm` if they are longer.
+
+    The same as `torch.nn.utils.clip_grad_norm_`. Call it between `backward()` and `step()`.
+
+    Args:
+        parameters: those whose gradients are changed, in place.
+        max_norm: the largest length they may have together, 0 or more.
+
+    Returns:
+        The length before, a scalar.
+
+    Raises:
+        ValueError: if `max_norm` is negative.
+
+    >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> (weight.square().sum() / 2).backward()  # The gradient is the weight, of length 5.
+    >>> clip_gradients([weight], max_norm=1.0).item()
+    5.0
+    >>> [round(value, 4) for value in weight.grad.tolist()]
+    [0.6, 0.8]
+    """
+    _check_range("max_norm", max_norm)
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # The norm of the norms is the norm of all, and nothing need be copied into one vector.
+    norm = torch.stack([grad.norm() for grad in grads] or [torch.tensor(0.0)]).norm()
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1)  # No `if`: a GPU need not be waited for.
+    for grad in grads:
+        grad.mul_(scale)
+    return norm
+
+
+def _check_range(name: str, value: float, below: float = inf) -> None:
+    if not 0 <= value < below:  # Written so, nan is out of range too.
+        limit = "" if below == inf else f" and below {below}"
+        raise ValueError(f"{name} is {value}; expected 0 or more{limit}")
