@@ -21,7 +21,7 @@ def test_shapes_in_the_comments_are_true():
             lambda _, __, output, name=name: found.update({name: tuple(output.shape[1:])})
         )
     model(torch.zeros(2, 3, 64, 64))
-    assert len(stated) == 6
+    assert len(stated) == 7
     for name, shape in stated.items():
         assert found[name] == tuple(map(int, shape.split(", ")))
 

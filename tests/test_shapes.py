@@ -1,5 +1,8 @@
 """trace_shapes, against formulas worked by hand and torch's own counter of operations."""
 
+import math
+from copy import deepcopy
+
 import pytest
 import timm
 import torch
@@ -7,7 +10,20 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.models import CardCNN, trace_shapes
+from helpers.models import (
+    VGG,
+    CardCNN,
+    ConvNeXt,
+    EfficientNetLite,
+    LeNet5,
+    MLPMixer,
+    MobileNetV2,
+    ResNet,
+    ViT,
+    receptive_fields,
+    shape_tree,
+    trace_shapes,
+)
 
 
 def reference(model, input_shape):
@@ -133,3 +149,114 @@ def test_without_parameters_and_in_another_dtype():
 def test_several_outputs():
     frame = trace_shapes(nn.LSTM(4, 5, batch_first=True), (2, 3, 4))
     assert frame["output shape"].tolist() == [(2, 3, 5)]
+
+
+def measured_field(model, layer, height, width):
+    """Rows of the picture that have a gradient from the middle of the layer's output.
+
+    Positive weights, no norms, and means in place of maxima: so no gradient is 0 by chance.
+    """
+    model = deepcopy(model).eval().double()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d | nn.LayerNorm):
+                setattr(module, name, nn.Identity())
+            if isinstance(child, nn.MaxPool2d):
+                mean = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
+                setattr(module, name, mean)
+    for name, parameter in model.named_parameters():
+        size = parameter[0].numel() if parameter.ndim > 1 else 1
+        nn.init.constant_(parameter, 1 / size if name.endswith(("weight", "scale")) else 0)
+    kept = []
+    model.get_submodule(layer).register_forward_hook(lambda _, __, output: kept.append(output))
+    # Small, since sums grow with every shortcut and ReLU6 has no gradient above 6.
+    pixels = torch.full((1, 3, height, width), 1e-6, dtype=torch.double, requires_grad=True)
+    model(pixels)
+    kept[0][0, :, kept[0].shape[2] // 2].sum().backward()
+    rows = pixels.grad.abs().sum((0, 1, 3)).nonzero()
+    assert len(rows) < height, "the picture is too small to tell"
+    return (rows.max() - rows.min() + 1).item()
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "height"),
+    [
+        (CardCNN(widths=(4, 4, 4, 4)), ["stage1.conv2", "stage2.shortcut.0", "stage3.norm2"], 160),
+        (VGG(pool_size=1, hidden_size=8), ["stage2.0", "stage4.5", "stage5.6"], 224),
+        (ResNet(depth=18), ["max_pool", "conv3_x.0.shortcut.0", "conv5_x.1.conv2"], 672),
+        (ResNet(depth=50), ["conv3_x.1.conv1"], 256),
+        (MobileNetV2(width=0.35), ["stages.3.0.expand.2", "features.0"], 768),
+        (EfficientNetLite(), ["stages.5.1.depthwise.0"], 1024),
+        (ConvNeXt(), ["stages.2.downsample.1", "stages.2.blocks.1.project"], 512),
+    ],
+    ids=["CardCNN", "VGG", "ResNet-18", "ResNet-50", "MobileNetV2", "EfficientNetLite", "ConvNeXt"],
+)
+def test_receptive_fields_are_where_gradients_come_from(model, layers, height):
+    fields = receptive_fields(model, (1, 3, 64, 64))
+    leaves = [name for name, module in model.named_modules() if not any(module.children())]
+    assert sorted(fields) == sorted(leaves)
+    for layer in layers:
+        assert fields[layer] == measured_field(model, layer, height, 32)
+    assert fields[list(fields)[-1]] == math.inf
+
+
+def test_receptive_fields_by_hand():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, (5, 3), stride=(2, 1), dilation=(2, 1)),  # 1 + 4 * 2 rows, then steps of 2
+        nn.ReLU(),
+        nn.AvgPool2d(3, stride=1),  # + 2 * 2
+        nn.GroupNorm(2, 8),
+        nn.Conv2d(8, 8, 1),
+    )
+    found = receptive_fields(model, (1, 3, 32, 32))
+    assert found == {"0": 9, "1": 9, "2": 13, "3": math.inf, "4": math.inf}
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+ARCHITECTURES = {
+    "LeNet5": LeNet5,
+    "VGG": lambda: VGG(pool_size=2, hidden_size=16),
+    "ResNet-18": ResNet,
+    "ResNet-50": lambda: ResNet(depth=50),
+    "MobileNetV2": MobileNetV2,
+    "EfficientNetLite": EfficientNetLite,
+    "ConvNeXt": ConvNeXt,
+    "ViT": lambda: ViT(image_size=64, patch_size=8),
+    "MLPMixer": lambda: MLPMixer(image_size=64),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_totals_of_every_architecture(name):
+    model = ARCHITECTURES[name]()
+    shape = (2, 3, getattr(model, "image_size", 64), getattr(model, "image_size", 64))
+    frame = trace_shapes(model, shape)
+    assert frame.attrs["parameters"] == sum(p.numel() for p in model.parameters())
+    assert frame.attrs["multiply-adds"] == reference(model, shape)
+    # The tree tells the same: its first line the totals, and each stage the sum of its layers.
+    lines = shape_tree(model, shape, depth=1).splitlines()
+    assert len(lines) == 1 + len(list(model.named_children()))
+    for line, layer in zip(
+        lines, [type(model).__name__, *dict(model.named_children())], strict=True
+    ):
+        assert layer in line
+        *_, parameters, multiply_adds = line.replace(",", "").split()
+        rows = frame[(frame["layer"] + ".").str.startswith(f"{layer}.")]
+        rows = frame if line == lines[0] else rows
+        assert int(parameters) == rows["parameters"].sum()
+        assert int(multiply_adds) == rows["multiply-adds"].sum()
+
+
+def test_the_tree_goes_as_deep_as_asked():
+    inner = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU()))
+    model = nn.Sequential(inner, nn.Sequential(nn.Linear(3, 1)))
+    assert shape_tree(model, (5, 2), depth=2).splitlines() == [
+        "Sequential           (5, 1)  13  45",
+        "├─ 0: Sequential     (5, 3)   9  30",
+        "│  ├─ 0: Linear      (5, 3)   9  30",
+        "│  └─ 1: Sequential  (5, 3)   0   0",
+        "└─ 1: Sequential     (5, 1)   4  15",
+        "   └─ 0: Linear      (5, 1)   4  15",
+    ]
+    assert len(shape_tree(model, (5, 2), depth=9).splitlines()) == 7
+    assert shape_tree(model, (5, 2), depth=0) == "Sequential  (5, 1)  13  45"

@@ -7,8 +7,13 @@ from helpers.models.efficientnet import EfficientNetLite
 from helpers.models.lenet import LeNet5
 from helpers.models.mixer import MLPMixer
 from helpers.models.mobilenet import MobileNetV2
+from helpers.models.pretrained import (
+    create_pretrained,
+    freeze_stages,
+    pretrained_preprocessing,
+)
 from helpers.models.resnet import ResNet
-from helpers.models.shapes import trace_shapes
+from helpers.models.shapes import receptive_fields, shape_tree, trace_shapes
 from helpers.models.vgg import VGG
 from helpers.models.vit import ViT
 
@@ -23,7 +28,12 @@ __all__ = [
     "ResNet",
     "ResidualBlock",
     "ViT",
+    "create_pretrained",
+    "freeze_stages",
     "library_weights",
     "load_library_weights",
+    "pretrained_preprocessing",
+    "receptive_fields",
+    "shape_tree",
     "trace_shapes",
 ]

@@ -13,6 +13,10 @@ class ResidualBlock(nn.Module):
         stride: 1 keeps height and width, 2 halves them.
 
     Shape: `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`.
+
+    >>> import torch
+    >>> ResidualBlock(8, 16, stride=2)(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 16, 16, 16])
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -45,8 +49,8 @@ class CardCNN(nn.Module):
     Args:
         num_classes: length of the output.
         in_channels: 3 for colour.
-        widths: channels after the stem and after each of the three stages; all four halve
-            height and width.
+        widths: channels of the stem and of each of the three stages; all four halve height and
+            width.
         dropout: share of the features dropped before the last layer while training.
 
     Shape: `(B, in_channels, H, W)` to logits `(B, num_classes)`.
@@ -68,9 +72,11 @@ class CardCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        # The comments give each output for B pictures of (3, 64, 64).
-        self.conv = nn.Conv2d(in_channels, widths[0], 3, stride=2, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(widths[0])  # (B, 32, 32, 32)
+        # The comments give each output for B pictures of (3, 64, 64). The first convolution works
+        # at full size, since the index in the corner of a card is only a few pixels high.
+        self.conv = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])  # (B, 32, 64, 64)
+        self.maxpool = nn.MaxPool2d(2)  # (B, 32, 32, 32)
         self.stage1 = ResidualBlock(widths[0], widths[1], stride=2)  # (B, 64, 16, 16)
         self.stage2 = ResidualBlock(widths[1], widths[2], stride=2)  # (B, 128, 8, 8)
         self.stage3 = ResidualBlock(widths[2], widths[3], stride=2)  # (B, 256, 4, 4)
@@ -84,7 +90,7 @@ class CardCNN(nn.Module):
                 f"images have the shape {tuple(x.shape)}; "
                 f"expected a batch (B, {self.in_channels}, H, W) with H and W of at least 32"
             )
-        x = F.relu(self.norm(self.conv(x)))
+        x = self.maxpool(F.relu(self.norm(self.conv(x))))
         x = self.stage3(self.stage2(self.stage1(x)))
         x = self.pool(x).flatten(1)
         return self.head(self.dropout(x))

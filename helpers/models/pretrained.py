@@ -70,6 +70,7 @@ def pretrained_preprocessing(model: nn.Module) -> Preprocessing:
 
     See https://huggingface.co/docs/timm/models: `resolve_data_config` reads it from the model.
 
+    >>> import timm
     >>> pretrained_preprocessing(timm.create_model("resnet18")).std
     (0.229, 0.224, 0.225)
     """
@@ -146,6 +147,7 @@ def freeze_stages(model: nn.Module, count: int) -> None:
     Raises:
         ValueError: if the model has fewer stages.
 
+    >>> import timm
     >>> model = timm.create_model("resnet18")
     >>> freeze_stages(model, -1)
     >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
