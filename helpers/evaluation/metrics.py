@@ -14,7 +14,7 @@ from helpers.data.preprocessing import check_preprocessing
 from helpers.training.loop import evaluating
 
 
-@torch.inference_mode()
+@torch.no_grad()  # Not inference_mode: features are often what the next layer is trained on.
 def predict_logits(
     model: nn.Module,
     loader: Iterable[tuple[Tensor, Tensor]],

@@ -18,19 +18,27 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch.optim import Optimizer
 
 from helpers.data import Augment, Loaders, find_cards, make_loaders
 from helpers.data.source import draw_deck
 from helpers.evaluation import wilson_interval
 from helpers.models import CardCNN
-from helpers.training import evaluate, fit, measure_autocast, pick_device, seed_everything
+from helpers.training import (
+    SGD,
+    CombinedOptimizer,
+    Muon,
+    evaluate,
+    fit,
+    measure_autocast,
+    pick_device,
+    seed_everything,
+)
 
-LIGHT = Augment(
-    rotation=3, shift=0.03, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,
-    brightness=0.1, contrast=0.15, tint=0.04, noise=0.01, erase=0,
+MEDIUM = Augment(
+    rotation=5, shift=0.04, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,
+    brightness=0.15, contrast=0.2, tint=0.04, noise=0.02, erase=0,
 )  # fmt: skip
-MEDIUM = replace(LIGHT, rotation=5, shift=0.04, brightness=0.15, contrast=0.2, noise=0.02)
 
 
 @dataclass(frozen=True)
@@ -44,22 +52,35 @@ class Recipe:
 
 
 RECIPES = {
-    "quick": Recipe(48, 16, (24, 48, 96, 192), LIGHT),
-    "long": Recipe(64, 24, (32, 64, 96, 192), MEDIUM),
-    "rendered": Recipe(64, 24, (32, 64, 96, 192), MEDIUM),
+    "quick": Recipe(64, 9, (16, 48, 96, 192), MEDIUM),
+    "long": Recipe(64, 22, (16, 48, 96, 192), replace(MEDIUM, erase=0.4)),
+    "rendered": Recipe(64, 22, (16, 48, 96, 192), replace(MEDIUM, erase=0.4)),
 }
 BATCH_SIZE = 64
 
 
-def train(model: nn.Module, loaders: Loaders, epochs: int, autocast: bool) -> float:
-    """Train with SGD under a one-cycle schedule; return the seconds it took."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    kept = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-3)
+def make_optimizer(model: CardCNN) -> Optimizer:
+    """Muon for the matrices within the network, SGD for its two ends, biases and norms."""
+    inner = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 4 and name != "conv.weight"
+    ]
+    taken = {id(parameter) for parameter in inner}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    ends = [parameter for parameter in rest if parameter.ndim > 1]
+    kept = [parameter for parameter in rest if parameter.ndim <= 1]
+    groups = [{"params": ends, "weight_decay": 1e-3}, {"params": kept}]
+    muon = Muon(inner, lr=0.05, momentum=0.9, weight_decay=0.02)
+    return CombinedOptimizer([muon, SGD(groups, lr=0.1, momentum=0.9, nesterov=True)])
+
+
+def train(model: CardCNN, loaders: Loaders, epochs: int, autocast: bool) -> float:
+    """Train under a one-cycle schedule; return the seconds it took."""
+    optimizer = make_optimizer(model)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        max_lr=0.2,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=epochs * len(loaders.train),
         pct_start=0.25,
         cycle_momentum=False,
