@@ -24,7 +24,7 @@ LAB_OPTIONS += --no-browser
 endif
 endif
 
-.PHONY: help lab test test-unit test-notebooks notebooks data kaggle doctor lint clean
+.PHONY: help lab test test-unit test-notebooks notebooks notes progress data kaggle doctor lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,12 @@ test-notebooks: .venv/installed ## Run the notebooks only
 
 notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04
 	@$(ENVIRONMENT_PYTHON) tests/run.py execute $(NB)
+
+notes: .venv/installed ## Write notes.md: the takeaways and every helper whole, by notebook
+	@$(ENVIRONMENT_PYTHON) -m helpers.study.notes > notes.md
+
+progress: .venv/installed ## Print how many exercises stand where, as the notebooks were saved
+	@$(ENVIRONMENT_PYTHON) -m helpers.study.progress
 
 data: .venv/installed ## Print the data folder in use, drawing the deck if there is none
 	@$(ENVIRONMENT_PYTHON) -m helpers.data find

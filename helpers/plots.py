@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 from PIL import Image
 from torch import Tensor
 
@@ -40,6 +46,10 @@ def show_images(
     Raises:
         ValueError: if there is no picture, a picture is of no known form or still normalised,
             or `titles`, `columns` or `axes` do not fit.
+
+    >>> import torch
+    >>> show_images(torch.zeros(10, 3, 8, 8), columns=5).shape
+    (2, 5)
     """
     pictures = [_to_picture(image, mean, std) for image in images]
     if not pictures:
@@ -82,6 +92,9 @@ def plot_counts(
 
     Raises:
         ValueError: if `counts` is empty.
+
+    >>> plot_counts({"ace": 3, "two": 5}).get_title()
+    'Pictures per class'
     """
     counts = pd.Series(counts)
     if counts.empty:
@@ -108,6 +121,9 @@ def plot_histogram(
 
     Raises:
         ValueError: if there is no value.
+
+    >>> plot_histogram([0.2, 0.4, 0.4], xlabel="brightness").get_xlabel()
+    'brightness'
     """
     values = np.asarray(values, dtype=np.float64).ravel()
     if values.size == 0:
@@ -136,6 +152,11 @@ def plot_history(
 
     Raises:
         ValueError: if `frame` has no row or lacks a column, or `axes` is not three.
+
+    >>> names = ["train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate"]
+    >>> frame = pd.DataFrame({"epoch": [1, 2], **{name: [0.4, 0.5] for name in names}})
+    >>> [axes.get_title() for axes in plot_history(frame)]
+    ['Loss', 'Accuracy', 'Learning rate']
     """
     names = ["train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]
     missing = [n for n in ["epoch", *names, "learning_rate"] if n not in frame.columns]
@@ -186,6 +207,9 @@ def plot_confusion(
 
     Raises:
         ValueError: if `matrix` is not square, is empty, or does not fit `classes`.
+
+    >>> plot_confusion(np.array([[4, 1], [0, 5]]), ["ace", "two"]).get_xlabel()
+    'predicted'
     """
     counts = np.asarray(matrix)
     size = len(classes)
@@ -237,6 +261,10 @@ def plot_mistakes(
 
     Raises:
         ValueError: if `images` and `frame` differ in length, or as `show_images`.
+
+    >>> frame = pd.DataFrame({"true": ["ace"], "predicted": ["two"], "probability": [0.9]})
+    >>> plot_mistakes([Image.new("RGB", (8, 8))], frame).shape
+    (1, 1)
     """
     if len(images) != len(frame):
         raise ValueError(
@@ -268,6 +296,10 @@ def plot_bars_with_intervals(
 
     Raises:
         ValueError: if `frame` has no row or lacks a column, or a value lies outside its interval.
+
+    >>> frame = pd.DataFrame({"accuracy": [0.8], "low": [0.7], "high": [0.9]}, index=["valid"])
+    >>> plot_bars_with_intervals(frame).get_xlabel()
+    'accuracy'
     """
     missing = [name for name in ("accuracy", "low", "high") if name not in frame.columns]
     if frame.empty or missing:
@@ -290,6 +322,57 @@ def plot_bars_with_intervals(
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return _finish(axes, title, xlabel=xlabel, grid="x")
+
+
+def plot_trade_offs(
+    frame: pd.DataFrame, costs: Sequence[str], axes: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw accuracy against each cost, on a logarithmic scale: one point a network.
+
+    Args:
+        frame: a row a network, the index names it; columns `accuracy`, 0..1, and the costs; with
+            columns `low` and `high` each point has its interval.
+        costs: columns such as `parameters`; numbers above 0.
+        axes: array of Axes to draw into, one for each cost.
+
+    Returns:
+        Array of Axes, one for each cost.
+
+    Raises:
+        ValueError: if `frame` has no row or lacks a column, a cost is not above 0, or `axes` does
+            not fit.
+
+    >>> frame = pd.DataFrame({"accuracy": [0.6, 0.7], "parameters": [2e5, 1e7]}, index=["A", "B"])
+    >>> [axes.get_xlabel() for axes in plot_trade_offs(frame, ["parameters"])]
+    ['parameters']
+    """
+    missing = [name for name in ("accuracy", *costs) if name not in frame.columns]
+    if frame.empty or missing:
+        raise ValueError(f"frame lacks {missing or 'rows'}; expected accuracy and the costs")
+    if (frame[list(costs)] <= 0).any(axis=None):
+        raise ValueError("frame has a cost of 0 or less, which a logarithmic scale cannot show")
+    if axes is None:
+        size = (2.6 * len(costs) + 2, 3.4)
+        _, axes = plt.subplots(1, len(costs), figsize=size, layout="constrained", sharey=True)
+    axes = np.ravel(axes)
+    if len(axes) != len(costs):
+        raise ValueError(f"axes has {len(axes)} Axes; expected {len(costs)}, one a cost")
+    for cell, cost in zip(axes, costs, strict=True):
+        if {"low", "high"} <= set(frame.columns):
+            cell.vlines(frame[cost], frame["low"], frame["high"], color="#C0C0C0", linewidth=1)
+        for number, (name, row) in enumerate(frame.iterrows()):
+            color, marker = (BLUE, ORANGE, GREEN, GREY)[number % 4], "osD^"[number // 4 % 4]
+            style = {"color": color, "marker": marker, "markersize": 6, "linestyle": "none"}
+            cell.plot(row[cost], row["accuracy"], label=str(name), **style)
+        cell.set_xscale("log")
+        cell.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        cell.xaxis.set_major_formatter(EngFormatter(sep=""))
+        cell.xaxis.set_minor_formatter(NullFormatter())
+        cell.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _finish(cell, "", xlabel=cost)
+    axes[0].set_ylabel("accuracy", fontsize=9)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False)
+    return axes
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:

@@ -195,6 +195,31 @@ class TestPlotBarsWithIntervals:
             plots.plot_bars_with_intervals(outside)
 
 
+class TestPlotTradeOffs:
+    frame = pd.DataFrame(
+        {"accuracy": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8], "work": [1e6, 2e8]},
+        index=["A", "B"],
+    )
+
+    def test_a_named_point_for_each_row(self):
+        (axes,) = plots.plot_trade_offs(self.frame, ["work"])
+        points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines]
+        assert points == [(1e6, 0.5), (2e8, 0.7)]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["A", "B"]
+        assert axes.get_xscale() == "log"
+        (intervals,) = axes.collections
+        ends = [segment[:, 1].tolist() for segment in intervals.get_segments()]
+        assert ends == [[0.4, 0.6], [0.6, 0.8]]
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="seconds"):
+            plots.plot_trade_offs(self.frame, ["seconds"])
+        with pytest.raises(ValueError, match="0 or less"):
+            plots.plot_trade_offs(self.frame.assign(work=0), ["work"])
+        with pytest.raises(ValueError, match="axes has 1"):
+            plots.plot_trade_offs(self.frame, ["work", "work"], np.array([plt.subplots()[1]]))
+
+
 @pytest.mark.parametrize(
     "draw",
     [

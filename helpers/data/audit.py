@@ -45,6 +45,10 @@ class Report:
         hidden: hidden files, such as `.DS_Store`; they do no harm.
 
     Paths are relative to the folder and written with `/`.
+
+    >>> stray = pd.DataFrame({"kind": ["stray"], "path": ["train/a.txt"], "detail": ["no picture"]})
+    >>> Report(stray, counts=pd.DataFrame(), images=pd.DataFrame(), hidden=[]).problems.shape
+    (1, 3)
     """
 
     problems: pd.DataFrame
@@ -64,6 +68,14 @@ def audit(root: str | Path) -> Report:
 
     Raises:
         FileNotFoundError: if `root` is no folder or holds none of the splits.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     Path(root, "train", "joker").mkdir(parents=True)
+    ...     Path(root, "train", "joker", "notes.txt").touch()
+    ...     problems = audit(root).problems
+    >>> problems.loc[problems["kind"] == "stray", "path"].tolist()
+    ['train/joker/notes.txt']
     """
     root = Path(root)
     if not any((root / split).is_dir() for split in SPLITS):
@@ -98,6 +110,7 @@ def near_copies(thumbnails: Tensor, threshold: float) -> Iterator[tuple[int, int
     Yields:
         First index, second and greater index, correlation.
 
+    >>> import torch
     >>> pictures = torch.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [0.1, 1.0, 1.9]])
     >>> [(i, j) for i, j, _ in near_copies(pictures, 0.9)]
     [(0, 2)]

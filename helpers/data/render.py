@@ -79,6 +79,12 @@ def render_deck(
     Raises:
         FileExistsError: if `root` holds something already.
         ValueError: if `size` or `seed` is out of range (see `render_card`) or a count is negative.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     deck = render_deck(Path(folder, "deck"), train=0, valid=0, test=1, size=16, workers=1)
+    ...     len(list(deck.glob("test/*/*.jpg")))
+    53
     """
     root = Path(root)
     counts = {"train": train, "valid": valid, "test": test}

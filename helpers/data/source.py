@@ -22,7 +22,11 @@ KAGGLE_NAME = "gpiosenka/cards-image-datasetclassification"
 
 
 def data_folder() -> Path:
-    """The project's `data/`; `./data` where `helpers` is not installed, as in pasted notes."""
+    """The project's `data/`; `./data` where `helpers` is not installed, as in pasted notes.
+
+    >>> data_folder().name
+    'data'
+    """
     spec = importlib.util.find_spec("helpers")
     if spec is None or spec.origin is None:
         return Path("data")
@@ -84,6 +88,10 @@ def check_cards(root: str | Path, splits: Sequence[str] = SPLITS) -> None:
     Raises:
         FileNotFoundError: `root` or one of its splits is not there.
         ValueError: a split's class folders are wrong, see `check_classes`.
+
+    >>> check_cards("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: data folder no/such/folder does not exist; expected a folder. ...
     """
     root = Path(root)
     mend = (
@@ -127,6 +135,10 @@ def find_cards(root: str | Path | None = None) -> Path:
     Raises:
         FileNotFoundError: the folder or one of its splits is not there.
         ValueError: its class folders are wrong, see `check_classes`.
+
+    >>> find_cards("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: data folder no/such/folder does not exist; expected a folder. ...
     """
     root = choose_cards(root)
     if root == deck_folder():
@@ -187,6 +199,13 @@ def download_kaggle(data: str | Path | None = None) -> Path:
     Raises:
         ConnectionError: there is no zip and Kaggle cannot be had; the message says what to do.
         ValueError: there are zips, and none is this data set.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as data:  # doctest: +ELLIPSIS
+    ...     Path(data, "cards.zip").touch()
+    ...     download_kaggle(data)
+    Traceback (most recent call last):
+    ValueError: ...cards.zip is a broken zip ...
     """
     data = data_folder() if data is None else Path(data)
     root = data / "kaggle"

@@ -21,6 +21,12 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
         path: the file; missing folders are made.
         state: tensors, numbers, strings, and dicts, lists and tuples of them: what
             `load_checkpoint` accepts.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_checkpoint(Path(folder, "run.pt"), {"epoch": 3})
+    ...     torch.load(Path(folder, "run.pt"))
+    {'epoch': 3}
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +51,12 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no checkpoint, is cut short, or holds more than data.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save({"epoch": 3}, Path(folder, "run.pt"))
+    ...     load_checkpoint(Path(folder, "run.pt"))
+    {'epoch': 3}
     """
     path = Path(path)
     if not path.is_file():

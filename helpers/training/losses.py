@@ -78,6 +78,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
     Raises:
         ValueError: if `gamma` is negative.
 
+    >>> from torch.nn.functional import cross_entropy
     >>> easy, even = torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 0.0]])
     >>> target = torch.tensor([0])
     >>> [round((focal_loss(x, target) / cross_entropy(x, target)).item(), 4) for x in (easy, even)]
