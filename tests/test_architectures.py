@@ -114,21 +114,19 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
 
 
-@pytest.mark.parametrize("size", [64, 75])
-def test_same_logits(pair, size):
+def test_same_logits(pair):
     ours, theirs = (model.eval() for model in pair)
-    if hasattr(ours, "image_size") and size != ours.image_size:
-        pytest.skip("takes one size only")
-    images = torch.randn(2, 3, size, size)
-    with torch.no_grad():
-        expected = theirs(images)
-        assert expected.std() > 1e-3
-        assert relative(ours(images), expected) < 1e-5
+    for size in [64] if hasattr(ours, "image_size") else [64, 75]:
+        images = torch.randn(2, 3, size, size)
+        with torch.no_grad():
+            expected = theirs(images)
+            assert expected.std() > 1e-3
+            assert relative(ours(images), expected) < 1e-5
 
 
 def test_same_gradients_and_statistics(pair):
     ours, theirs = (model.train() for model in pair)
-    images, targets = torch.randn(4, 3, 64, 64), torch.randint(CLASSES, (4,))
+    images, targets = torch.randn(2, 3, 64, 64), torch.randint(CLASSES, (2,))
     for model in pair:
         model.zero_grad()
         F.cross_entropy(model(images), targets).backward()
@@ -215,13 +213,13 @@ def test_shapes_in_the_comments_are_true(model):
     stated = re.findall(r"self\.(\w+) = .*# \(B, ([\d, ]+)\)", source)
     stated += re.findall(r"# ([\w.]+): \(B, ([\d, ]+)\)", source)
     assert len(stated) == source.count("(B, ") >= 4
-    network = model()
     found = {}
-    for name, layer in network.named_modules():
-        layer.register_forward_hook(
-            lambda _, __, output, name=name: found.update({name: tuple(output.shape[1:])})
-        )
-    with torch.no_grad():
+    with torch.device("meta"):
+        network = model()
+        for name, layer in network.named_modules():
+            layer.register_forward_hook(
+                lambda _, __, output, name=name: found.update({name: tuple(output.shape[1:])})
+            )
         network.eval()(torch.zeros(1, *size))
     for name, shape in stated:
         assert found[name] == tuple(map(int, shape.split(", "))), name

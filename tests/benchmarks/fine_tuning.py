@@ -53,8 +53,8 @@ class Recipe:
 
 
 RECIPES = {
-    "best": Recipe({64: 6, 96: 6}, MEDIUM),
-    "rendered": Recipe({64: 6, 96: 3}, MEDIUM),
+    "best": Recipe({64: 3, 96: 2, 128: 3}, MEDIUM, batch_size=32, lr=2e-3),
+    "rendered": Recipe({64: 4, 96: 3}, MEDIUM, batch_size=32, lr=2e-3),
 }
 
 
