@@ -363,16 +363,20 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.pt"
     train(path, 1, False, "batches")
 
-    def resume(model, **settings):
+    def resume(model, scheduled=True, **settings):
         optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=20)
         fit(model, make_loader(), make_loader(), optimizer, 2,
+            scheduler=scheduler if scheduled else None, step_scheduler="batch",
             checkpoint=path, resume=True, **settings)  # fmt: skip
 
     with pytest.raises(ValueError, match=r"run\.pt is of another model"):
         resume(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
-    with pytest.raises(ValueError, match=r"run\.pt was trained with"):
+    with pytest.raises(ValueError, match=r"run\.pt was trained with {"):
         resume(make_model(), autocast=True)
-    with pytest.raises(ValueError, match="or average"):
+    with pytest.raises(ValueError, match="trained with scheduler=, and this call is without"):
+        resume(make_model(), scheduled=False)
+    with pytest.raises(ValueError, match="trained without average=, and this call is with"):
         resume(model := make_model(), average=ExponentialMovingAverage(model))
 
 

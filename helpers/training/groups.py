@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from timm.models import group_parameters
 from torch import nn
 
 
@@ -34,6 +33,9 @@ def parameter_groups(
     >>> [(group["lr"], group["weight_decay"]) for group in groups[-2:]]
     [(0.1, 0.0), (0.1, 0.05)]
     """
+    # Here, since it takes as long to import as all the rest, and few trainings need it.
+    from timm.models import group_parameters
+
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay is {layer_decay}; expected more than 0 and at most 1")
     layer_of = group_parameters(model, model.group_matcher(coarse=False), reverse=True)

@@ -393,6 +393,13 @@ class TrainingState:
                 f"{path} was trained with {state.get('settings')}, this call has {settings}; "
                 "pass the same settings, or resume=False to start anew"
             )
+        for name in ("scheduler", "average"):
+            saved, given = state[name] is not None, getattr(self, name) is not None
+            if saved != given:
+                raise ValueError(
+                    f"{path} was trained {'with' if saved else 'without'} {name}=, and this call "
+                    f"is {'with' if given else 'without'}; make both the same, or pass resume=False"
+                )
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
