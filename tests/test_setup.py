@@ -18,8 +18,8 @@ import pytest
 from helpers import install
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "notebooks", "data", "kaggle"]
-PROMISED += ["doctor", "lint", "clean"]
+PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "notebooks"]
+PROMISED += ["notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess:

@@ -30,7 +30,9 @@ def create_pretrained(
         name: a model of `timm.list_models()`.
         num_classes: length of the output.
         weights: `"auto"` takes those installed with this project for the default model and lets
-            timm download others; None leaves the model random; else a file of weights.
+            timm download others; None leaves the model random; else a file of weights under
+            timm's names, with the base model's head. (What you have trained yourself goes back
+            into a model by `model.load_state_dict`.)
         freeze: how many stages stay as they are; see `freeze_stages`.
 
     Returns:
@@ -97,8 +99,8 @@ def load_by_name(model: nn.Module, path: str | Path) -> None:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # Of a dozen kinds, by what is wrong with the file.
         raise ValueError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0]}); "
-            "expected a state_dict saved by torch.save, or a .safetensors file"
+            f"{path} cannot be read as weights; expected a state_dict saved by torch.save, "
+            "or a .safetensors file"
         ) from error
     wanted = model.state_dict()
     for missing in wanted.keys() - state.keys():

@@ -74,9 +74,7 @@ def check(name: str, attempt: Any) -> Verdict:
       cost      easy, 5 minutes
     """
     if name not in EXERCISES:
-        near = difflib.get_close_matches(str(name), EXERCISES, n=1, cutoff=0.4)
-        known = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(EXERCISES)}"
-        return Verdict(str(name), "no exercise of this name", [("hint", known)])
+        return Verdict(str(name), "no exercise of this name", [("hint", _suggest(name))])
     exercise = EXERCISES[name]
     cost = f"{exercise.difficulty}, {exercise.minutes} minutes"
     untouched = Verdict(name, "not attempted yet", [("cost", cost)])
@@ -105,10 +103,20 @@ def check(name: str, attempt: Any) -> Verdict:
 def solution(name: str) -> Code:
     """Show the source of an exercise's solution; where there is one, it is the helper.
 
+    Raises:
+        ValueError: if there is no exercise of this name.
+
     >>> solution("confusion_matrix").language
     'python'
     """
+    if name not in EXERCISES:
+        raise ValueError(f"name is {name!r}, which is no exercise; {_suggest(name)}")
     return show(EXERCISES[name].reference)
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(str(name).lower(), EXERCISES, n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(EXERCISES)}"
 
 
 def _try(

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from card_cnn import LIGHT
+from augmentation import LIGHT
 from torch import nn
 from tqdm.auto import tqdm
 

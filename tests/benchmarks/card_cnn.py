@@ -18,6 +18,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from augmentation import MEDIUM
 from torch.optim import Optimizer
 
 from helpers.data import Augment, Loaders, find_cards, make_loaders
@@ -34,11 +35,6 @@ from helpers.training import (
     pick_device,
     seed_everything,
 )
-
-MEDIUM = Augment(
-    rotation=5, shift=0.04, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,
-    brightness=0.15, contrast=0.2, tint=0.04, noise=0.02, erase=0,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from augmentation import MEDIUM
 from torch import nn
 
 from helpers.data import Augment, ProgressiveLoader, find_cards, make_loaders
@@ -33,12 +34,6 @@ from helpers.training import (
     pick_device,
     seed_everything,
 )
-
-LIGHT = Augment(
-    rotation=3, shift=0.03, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,
-    brightness=0.1, contrast=0.15, tint=0.04, noise=0.01, erase=0,
-)  # fmt: skip
-MEDIUM = replace(LIGHT, rotation=5, shift=0.04, brightness=0.15, contrast=0.2, noise=0.02)
 
 
 @dataclass(frozen=True)

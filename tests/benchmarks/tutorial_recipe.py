@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from fine_tuning import LIGHT, RECIPES, Recipe, describe, fine_tune, measure, real_cards
+from augmentation import LIGHT
+from fine_tuning import RECIPES, Recipe, describe, fine_tune, measure, real_cards
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms

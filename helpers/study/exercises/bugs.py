@@ -19,16 +19,16 @@ Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 class TinyModel(nn.Module):
-    """What the judge trains: a body and a head, with batch norm and dropout between them."""
+    """What the judge trains: a body, with batch norm and dropout, and a head."""
 
     def __init__(self, inputs: int = 4, classes: int = 3) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU())
-        self.dropout = nn.Dropout(0.3)
+        layers = [nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)]
+        self.body = nn.Sequential(*layers)
         self.head = nn.Linear(8, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.body(x)))
+        return self.head(self.body(x))
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
