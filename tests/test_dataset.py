@@ -179,8 +179,10 @@ def test_interrupted_decoding_leaves_nothing(deck_folder, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_decoding_nothing_is_an_error(deck_folder):
+def test_bad_arguments_of_decoding_are_named(deck_folder):
     with pytest.raises(ValueError, match="paths is empty"):
         decode_pictures([], 16)
     with pytest.raises(ValueError, match="size is 0"):
         decode_pictures(CardDataset(deck_folder, "test").paths, 0)
+    with pytest.raises(ValueError, match=r"interpolation is 'cubic'; expected one of .*bicubic"):
+        decode_pictures(CardDataset(deck_folder, "test").paths, 16, interpolation="cubic")

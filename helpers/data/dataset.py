@@ -156,7 +156,8 @@ def decode_pictures(
         uint8 tensor `(N, 3, size, size)` in channels_last memory format.
 
     Raises:
-        ValueError: if `paths` is empty, `size` is less than 1, or a file is no picture.
+        ValueError: if `paths` is empty, `size` is less than 1, `interpolation` is no name of
+            Pillow's, or a file is no picture.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -168,6 +169,9 @@ def decode_pictures(
         raise ValueError("paths is empty; expected at least one picture")
     if size < 1:
         raise ValueError(f"size is {size}; expected at least 1 pixel")
+    if interpolation.upper() not in Image.Resampling.__members__:
+        known = ", ".join(name.lower() for name in Image.Resampling.__members__)
+        raise ValueError(f"interpolation is {interpolation!r}; expected one of {known}")
     if cache is None:
         pixels = np.empty((len(paths), size, size, 3), dtype=np.uint8)
         _decode_into(pixels, paths, size, interpolation)
