@@ -8,6 +8,7 @@ from helpers.training.finder import find_learning_rate
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import History, evaluate, evaluating, fit, train_mode, train_one_epoch
 from helpers.training.losses import cross_entropy, distillation_loss, focal_loss
+from helpers.training.memory import keep_freed_memory
 from helpers.training.optimizers import (
     SGD,
     Adagrad,
@@ -61,6 +62,7 @@ __all__ = [
     "find_learning_rate",
     "fit",
     "focal_loss",
+    "keep_freed_memory",
     "load_checkpoint",
     "measure_autocast",
     "orthogonalise",

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from augmentation import LIGHT
+from recipes import LIGHT
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -38,7 +38,14 @@ from helpers.models import (
     ViT,
     trace_shapes,
 )
-from helpers.training import evaluate, fit, measure_autocast, pick_device, seed_everything
+from helpers.training import (
+    evaluate,
+    fit,
+    keep_freed_memory,
+    measure_autocast,
+    pick_device,
+    seed_everything,
+)
 
 BATCH_SIZE = 64
 # A mixer as wide as ViT-Tiny: the paper's smallest, S, has 7 times the multiply-adds.
@@ -159,6 +166,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no network is called {', '.join(sorted(unknown))}; see --help for their names")
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     rows = []
     for name in (progress := tqdm(names, unit="network")):
         progress.set_description(name)

@@ -9,8 +9,6 @@ the valid and test pictures of $CARDS_DIR with its 95% interval.
 """
 
 import argparse
-import os
-import sys
 import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -18,19 +16,17 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from augmentation import MEDIUM
+from recipes import MEDIUM, describe, growing_loaders, large_deck, measure, real_cards
 from torch.optim import Optimizer
 
-from helpers.data import Augment, Loaders, find_cards, make_loaders
-from helpers.data.source import draw_deck
-from helpers.evaluation import wilson_interval
+from helpers.data import Loaders
 from helpers.models import CardCNN
 from helpers.training import (
     SGD,
     CombinedOptimizer,
     Muon,
-    evaluate,
     fit,
+    keep_freed_memory,
     measure_autocast,
     pick_device,
     seed_everything,
@@ -39,19 +35,18 @@ from helpers.training import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is set for each budget of time: short trainings are best with little augmentation."""
+    """What is set for each budget of time."""
 
-    size: int
-    epochs: int
-    widths: tuple[int, int, int, int]
-    augment: Augment
+    epochs: dict[int, int]  # How many at each size in pixels: small pictures first.
+    erase: float  # The longer the training, the more has to be in its way.
 
 
 RECIPES = {
-    "quick": Recipe(64, 9, (16, 48, 96, 192), MEDIUM),
-    "long": Recipe(64, 22, (16, 48, 96, 192), replace(MEDIUM, erase=0.4)),
-    "rendered": Recipe(64, 22, (16, 48, 96, 192), replace(MEDIUM, erase=0.4)),
+    "quick": Recipe({48: 5, 64: 4, 80: 5}, erase=0.25),
+    "long": Recipe({48: 14, 64: 12, 80: 12}, erase=0.4),
+    "rendered": Recipe({48: 14, 64: 12, 80: 12}, erase=0.4),
 }
+WIDTHS = (16, 48, 96, 192)
 BATCH_SIZE = 64
 
 
@@ -101,26 +96,25 @@ def main() -> None:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if "CARDS_DIR" not in os.environ:
-        sys.exit("CARDS_DIR is not set; name a folder of real cards to measure on")
     recipe = RECIPES[arguments.recipe]
-    device = pick_device()
+    keep_freed_memory()
     seed_everything(arguments.seed)
-    options = {"size": recipe.size, "batch_size": BATCH_SIZE, "device": device}
-    options["augment"] = recipe.augment
-    real = make_loaders(find_cards(), **options)
-    loaders = real
+    device = pick_device()
+    options = {
+        "batch_size": BATCH_SIZE,
+        "augment": replace(MEDIUM, erase=recipe.erase),
+        "device": device,
+    }
+    real = loaders = growing_loaders(real_cards(), recipe.epochs, **options)
     if arguments.recipe == "rendered":  # Real pictures neither train nor choose.
-        loaders = make_loaders(draw_deck(), **options)
-    model = CardCNN(widths=recipe.widths, dropout=0.0).to(device)
-    speedup = measure_autocast(deepcopy(model), *next(iter(loaders.train)))["speedup"]
+        loaders = growing_loaders(large_deck(), recipe.epochs, **options)
+    model = CardCNN(widths=WIDTHS, dropout=0.0).to(device)
+    images, targets = next(iter(loaders.valid))
+    speedup = measure_autocast(deepcopy(model), images, targets)["speedup"]
     print(f"bfloat16 is {speedup:.2f} times as fast as float32 here")
-    seconds = train(model, loaders, recipe.epochs, autocast=speedup > 1)
-    print(f"{arguments.recipe}: {recipe.epochs} epochs at {recipe.size} px in {seconds:.0f} s")
-    for split in ("valid", "test"):
-        found = evaluate(model, getattr(real, split))
-        low, high = wilson_interval(round(found["accuracy"] * found["count"]), found["count"])
-        print(f"{split}: {found['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {found['count']}")
+    seconds = train(model, loaders, sum(recipe.epochs.values()), autocast=speedup > 1)
+    print(f"{arguments.recipe}: {describe(recipe.epochs)}, in {seconds:.0f} s")
+    measure(model, real)
 
 
 if __name__ == "__main__":

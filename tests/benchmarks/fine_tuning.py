@@ -8,28 +8,24 @@ valid and test pictures of $CARDS_DIR with its 95% interval.
 """
 
 import argparse
-import os
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from augmentation import MEDIUM
+from recipes import MEDIUM, describe, growing_loaders, large_deck, measure, real_cards
 from torch import nn
 
-from helpers.data import Augment, ProgressiveLoader, find_cards, make_loaders
-from helpers.data.source import draw_deck
-from helpers.evaluation import wilson_interval
+from helpers.data import Augment, Loaders, make_loaders
 from helpers.models import create_pretrained
 from helpers.training import (
     AdamW,
     ExponentialMovingAverage,
     OneCycleLR,
     cross_entropy,
-    evaluate,
     fit,
+    keep_freed_memory,
     parameter_groups,
     pick_device,
     seed_everything,
@@ -38,45 +34,46 @@ from helpers.training import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Pictures that grow while training; the stages of the network that stay as they were."""
+    """What is set for each budget of time."""
 
-    epochs: dict[int, int]  # How many at each size in pixels.
+    epochs: dict[int, int]  # How many at each size in pixels: small pictures first.
     augment: Augment
-    batch_size: int = 64
-    lr: float = 3e-3
-    freeze: int = 0
 
 
 RECIPES = {
-    "best": Recipe({64: 3, 96: 2, 128: 3}, MEDIUM, batch_size=32, lr=2e-3),
-    "rendered": Recipe({64: 4, 96: 3}, MEDIUM, batch_size=32, lr=2e-3),
+    "best": Recipe({64: 3, 96: 2, 128: 3}, MEDIUM),
+    "rendered": Recipe({96: 2, 128: 2}, MEDIUM),
 }
+LEARNING_RATE, BATCH_SIZE = 2e-3, 32
 
 
 def fine_tune(recipe: Recipe, root: Path, device: torch.device) -> tuple[nn.Module, float]:
     """Train on a folder of cards; return the model with its best weights, and the seconds."""
-    model = create_pretrained(freeze=recipe.freeze).to(device)
+    keep_freed_memory()
+    model = create_pretrained().to(device)
     start = time.perf_counter()  # Decoding counts, where the pictures are not in the cache yet.
-    options = {"batch_size": recipe.batch_size, "augment": recipe.augment, "device": device}
-    stages = [
-        make_loaders(root, size, preprocessing=model.preprocessing, **options)
-        for size in recipe.epochs
-    ]
-    train = ProgressiveLoader([loaders.train for loaders in stages], list(recipe.epochs.values()))
-    groups = parameter_groups(model, recipe.lr, weight_decay=0.05)
+    loaders = growing_loaders(
+        root,
+        recipe.epochs,
+        batch_size=BATCH_SIZE,
+        augment=recipe.augment,
+        preprocessing=model.preprocessing,
+        device=device,
+    )
+    groups = parameter_groups(model, LEARNING_RATE, weight_decay=0.05)
     optimizer = AdamW(groups, betas=(0.9, 0.99))
     epochs = sum(recipe.epochs.values())
     scheduler = OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in groups],
-        total_steps=epochs * len(train),
+        total_steps=epochs * len(loaders.train),
         pct_start=0.25,
         cycle_momentum=False,
     )
     fit(
         model,
-        train,
-        stages[-1].valid,
+        loaders.train,
+        loaders.valid,
         optimizer,
         epochs,
         loss_fn=partial(cross_entropy, label_smoothing=0.1),
@@ -87,28 +84,9 @@ def fine_tune(recipe: Recipe, root: Path, device: torch.device) -> tuple[nn.Modu
     return model, time.perf_counter() - start
 
 
-def measure(model: nn.Module, root: Path, size: int, device: torch.device) -> dict[str, float]:
-    """Print the accuracy on valid and test with its interval; return both."""
-    loaders = make_loaders(root, size, preprocessing=model.preprocessing, device=device)
-    found = {}
-    for split in ("valid", "test"):
-        result = evaluate(model, getattr(loaders, split))
-        found[split] = result["accuracy"]
-        low, high = wilson_interval(round(found[split] * result["count"]), result["count"])
-        print(f"{split}: {found[split]:.1%} ({low:.1%} to {high:.1%}) of {result['count']}")
-    return found
-
-
-def describe(recipe: Recipe) -> str:
-    """Say how many epochs there are at which size."""
-    return ", ".join(f"{epochs} epochs at {size} px" for size, epochs in recipe.epochs.items())
-
-
-def real_cards() -> Path:
-    """Return the folder of $CARDS_DIR, or end the program where it is not set."""
-    if "CARDS_DIR" not in os.environ:
-        sys.exit("CARDS_DIR is not set; name a folder of real cards to measure on")
-    return find_cards()
+def loaders_for(model: nn.Module, root: Path, recipe: Recipe, device: torch.device) -> Loaders:
+    """The pictures as the model saw them at the end of its training."""
+    return make_loaders(root, max(recipe.epochs), preprocessing=model.preprocessing, device=device)
 
 
 def main() -> None:
@@ -119,12 +97,11 @@ def main() -> None:
     root, device = real_cards(), pick_device()
     seed_everything(arguments.seed)
     recipe = RECIPES[arguments.recipe]
-    # On the drawn deck, real pictures neither train nor choose.
-    model, seconds = fine_tune(
-        recipe, draw_deck() if arguments.recipe == "rendered" else root, device
-    )
-    print(f"{arguments.recipe}: {describe(recipe)}, in {seconds:.0f} s")
-    measure(model, root, max(recipe.epochs), device)
+    # Of "rendered", real pictures neither train the network nor choose its epoch.
+    trained_on = large_deck() if arguments.recipe == "rendered" else root
+    model, seconds = fine_tune(recipe, trained_on, device)
+    print(f"{arguments.recipe}: {describe(recipe.epochs)}, in {seconds:.0f} s")
+    measure(model, loaders_for(model, root, recipe, device))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from augmentation import LIGHT
-from fine_tuning import RECIPES, Recipe, describe, fine_tune, measure, real_cards
+from fine_tuning import RECIPES, Recipe, fine_tune, loaders_for
+from recipes import LIGHT, describe, measure, real_cards
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -27,7 +27,7 @@ from helpers.models import create_pretrained
 from helpers.training import pick_device, seed_everything
 
 EPOCHS = 5
-SHORT = Recipe({64: 3, 96: 2}, LIGHT, batch_size=32, lr=2e-3)
+SHORT = Recipe({96: 3, 128: 1}, LIGHT)
 LONG = RECIPES["best"]
 
 
@@ -85,8 +85,8 @@ def main() -> None:
         if name in trainings:
             seed_everything(0)
             model, seconds = fine_tune(recipe, root, device)
-            print(f"{name}: {describe(recipe)}, in {seconds:.0f} s", flush=True)
-            measure(model, root, max(recipe.epochs), device)
+            print(f"{name}: {describe(recipe.epochs)}, in {seconds:.0f} s", flush=True)
+            measure(model, loaders_for(model, root, recipe, device))
 
 
 if __name__ == "__main__":
