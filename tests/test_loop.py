@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms import v2
 
 from helpers.data import Augment, BatchLoader, Preprocessing, ProgressiveLoader
 from helpers.evaluation import predict_logits
@@ -49,6 +50,32 @@ def make_loader(batch_size: int = 8, *, shuffle: bool = True, augment=None) -> B
 def same(first: nn.Module, second: nn.Module) -> bool:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_targets_may_be_probabilities():
+    batches = list(make_loader())
+    certain = [(images, F.one_hot(targets, 5).float()) for images, targets in batches]
+    results = []
+    for loader in (batches, certain):
+        model = make_model()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        torch.manual_seed(9)
+        results.append([train_one_epoch(model, loader, optimizer), evaluate(model, loader)])
+    for one, other in zip(*results, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_mixed_pictures_train_and_count_by_the_likeliest():
+    cut_mix = v2.CutMix(num_classes=5)
+    torch.manual_seed(3)
+    mixed = [cut_mix(images, targets) for images, targets in make_loader()]
+    model = make_model()
+    found = evaluate(model, mixed)
+    with evaluating(model):
+        hits = [model(images).argmax(1) == targets.argmax(1) for images, targets in mixed]
+    assert found["accuracy"] == pytest.approx(torch.cat(hits).float().mean().item())
+    result = train_one_epoch(model, mixed, torch.optim.SGD(model.parameters(), 0.1))
+    assert math.isfinite(result["loss"])
 
 
 def test_one_epoch_equals_the_loop_by_hand():

@@ -48,7 +48,8 @@ def train_one_epoch(
 
     Args:
         model: `(B, 3, H, W)` to logits `(B, classes)`; trained on the device it is on.
-        loader: gives images and targets.
+        loader: gives images and targets: `(B,)` class indices, or the `(B, classes)` probabilities
+            that v2.CutMix and v2.MixUp of torchvision make; their accuracy is by the likeliest.
         optimizer: of the model's parameters.
         loss_fn: logits and targets to the mean loss of the batch.
         scheduler: a schedule that is stepped after every batch.
@@ -95,7 +96,7 @@ def train_one_epoch(
             scheduler.step()
         # A mean of batch means would be wrong: the last batch is smaller.
         loss_sum += value * len(targets)
-        correct += (logits.argmax(1) == targets).sum()
+        correct += _count_correct(logits, targets)
         count += len(targets)
         if progress is not None:
             progress.update()
@@ -133,7 +134,7 @@ def evaluate(
             images, targets = _to_device(images, targets, device)
             logits = model(images)
             loss_sum += loss_fn(logits, targets).item() * len(targets)
-            correct += (logits.argmax(1) == targets).sum()
+            correct += _count_correct(logits, targets)
             count += len(targets)
     return _means(loss_sum, correct, count) | {"count": count}
 
@@ -438,6 +439,12 @@ def _set_loader_state(loader: Batches, state: dict[str, Any] | None) -> None:
         loader.load_state_dict(state)
     elif state is not None:
         loader.generator.set_state(state["generator"].cpu())
+
+
+def _count_correct(logits: Tensor, targets: Tensor) -> Tensor:
+    if targets.ndim == 2:
+        targets = targets.argmax(1)
+    return (logits.argmax(1) == targets).sum()
 
 
 def _to_device(images: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ valid and test pictures of $CARDS_DIR with its 95% interval.
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Recipe:
 
 
 RECIPES = {
-    "best": Recipe({64: 3, 96: 2, 128: 3}, MEDIUM),
+    "best": Recipe({64: 3, 96: 4, 128: 7}, replace(MEDIUM, erase=0.2)),
     "rendered": Recipe({96: 2, 128: 2}, MEDIUM),
 }
 LEARNING_RATE, BATCH_SIZE = 2e-3, 32
