@@ -37,7 +37,7 @@ class Recipe:
     """What is set for each budget of time."""
 
     epochs: dict[int, int]  # How many at each size in pixels: small pictures first.
-    augment: Augment
+    augment: Augment | None
 
 
 RECIPES = {

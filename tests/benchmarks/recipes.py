@@ -46,7 +46,7 @@ def growing_loaders(root: Path, epochs: dict[int, int], **options: object) -> Lo
 
 def describe(epochs: dict[int, int]) -> str:
     """Say how many epochs there are at which size."""
-    return ", ".join(f"{count} epochs at {size} px" for size, count in epochs.items())
+    return "epochs " + ", ".join(f"{count} at {size} px" for size, count in epochs.items())
 
 
 def measure(model: nn.Module, loaders: Loaders) -> None:
