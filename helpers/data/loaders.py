@@ -167,7 +167,7 @@ class Loaders:
     tensor([0., 0.])
     """
 
-    train: BatchLoader | ProgressiveLoader | DataLoader
+    train: BatchLoader | DataLoader
     valid: BatchLoader | DataLoader
     test: BatchLoader | DataLoader
 
