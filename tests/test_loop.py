@@ -1,10 +1,7 @@
-"""The training loop against one written out by hand, and exact resumption."""
+"""The training loop against one written out by hand."""
 
 import copy
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,14 +10,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
-from helpers.data import Augment, BatchLoader, Preprocessing, ProgressiveLoader
-from helpers.evaluation import predict_logits
+from helpers.data import BatchLoader, Preprocessing
 from helpers.training import (
+    ClipGradients,
     ExponentialMovingAverage,
+    KeepBest,
+    StopEarly,
     evaluate,
     evaluating,
     fit,
-    load_checkpoint,
+    predict_logits,
     train_mode,
     train_one_epoch,
 )
@@ -161,7 +160,9 @@ def test_clipping_limits_the_step():
     model = make_model()
     before = copy.deepcopy(model)
     loader = make_loader(COUNT)
-    train_one_epoch(model, loader, torch.optim.SGD(model.parameters(), 1.0), clip_norm=0.01)
+    train_one_epoch(
+        model, loader, torch.optim.SGD(model.parameters(), 1.0), parts=[ClipGradients(0.01)]
+    )
     pairs = zip(model.parameters(), before.parameters(), strict=True)
     moved = sum(((new - old) ** 2).sum() for new, old in pairs).sqrt()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
@@ -198,7 +199,8 @@ def test_fit_ends_with_the_best_weights():
     model = make_model()
     valid = make_loader(shuffle=False)
     optimizer = torch.optim.SGD(model.parameters(), 0.3)
-    history = fit(model, make_loader(), valid, optimizer, 6, monitor="valid_loss")
+    parts = [KeepBest("valid_loss")]
+    history = fit(model, make_loader(), valid, optimizer, 6, parts=parts)
     frame = history.frame.set_index("epoch")
     assert history.best_epoch == frame["valid_loss"].idxmin()
     assert evaluate(model, valid)["loss"] == pytest.approx(frame["valid_loss"].min(), rel=1e-5)
@@ -210,7 +212,8 @@ def test_early_stopping_waits_for_patience():
     for module in model:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # ...its running statistics included.
-    history = fit(model, make_loader(), make_loader(), optimizer, 20, patience=3)
+    with pytest.warns(UserWarning, match="learning rate is 0"):
+        history = fit(model, make_loader(), make_loader(), optimizer, 20, parts=[StopEarly(3)])
     assert (history.best_epoch, len(history.frame)) == (1, 4)
 
 
@@ -251,7 +254,8 @@ def test_the_average_is_what_is_measured_and_kept():
     average = ExponentialMovingAverage(model, 0.9)
     torch.manual_seed(4)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    history = fit(model, loader, valid, optimizer, 3, average=average, monitor="valid_loss")
+    parts = [average, KeepBest("valid_loss")]
+    history = fit(model, loader, valid, optimizer, 3, parts=parts)
 
     torch.manual_seed(4)
     expected = ExponentialMovingAverage(twin, 0.9)
@@ -295,126 +299,3 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_weights_kept():
     torch.manual_seed(2)
     fit(twin, make_loader(), make_loader(), torch.optim.SGD(twin.parameters(), 0.1), 2)
     assert same(model, twin)
-
-
-RESUME = """
-import sys, torch
-sys.path.insert(0, sys.argv[1])
-from test_loop import train
-train(sys.argv[2], epochs=4, resume=True, kind=sys.argv[3])
-"""
-
-
-def train(path: str | Path, epochs: int, resume: bool, kind: str):
-    """Dropout, momentum, a schedule, an average, shuffling, augmentation: all state there is."""
-    model = make_model()
-    torch.manual_seed(3)
-    average = ExponentialMovingAverage(model, 0.9) if kind == "average" else None
-    if kind in ("batches", "average"):
-        loader = make_loader(augment=Augment())
-    elif kind == "progressive":  # Changes its pictures after what is resumed.
-        first = make_loader(augment=Augment())
-        last = BatchLoader(255 - first.images, first.targets, 8, shuffle=True, seed=2)
-        loader = ProgressiveLoader([first, last], epochs=[3, 1])
-    else:
-        source = make_loader()
-        dataset = TensorDataset(source.images.float() / 255, source.targets)
-        generator = torch.Generator().manual_seed(1) if kind == "generator" else None
-        loader = DataLoader(dataset, 8, shuffle=True, generator=generator)
-    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    steps = 4 * len(loader)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps)
-    history = fit(
-        model, loader, make_loader(shuffle=False), optimizer, epochs,
-        scheduler=scheduler, step_scheduler="batch", average=average,
-        checkpoint=path, resume=resume,
-    )  # fmt: skip
-    return model, history
-
-
-@pytest.mark.parametrize("kind", ["batches", "generator", "global", "average", "progressive"])
-def test_four_epochs_equal_two_a_new_process_and_two_more(tmp_path, kind):
-    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
-    train(whole, 4, False, kind)
-    train(parts, 2, False, kind)
-    command = [sys.executable, "-c", RESUME, str(Path(__file__).parent), str(parts), kind]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    expected, found = load_checkpoint(whole), load_checkpoint(parts)
-    assert len(found["rows"]) == 4
-    for row in expected["rows"] + found["rows"]:
-        del row["seconds"]
-    assert found["rows"] == expected["rows"]
-    assert_equal(found, expected)
-
-
-def assert_equal(found, expected):
-    """Bit for bit, however deep."""
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected)
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key in expected:
-            assert_equal(found[key], expected[key])
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_equal(one, other)
-    else:
-        assert found == expected
-
-
-def test_resuming_a_finished_run_trains_no_more(tmp_path):
-    model, history = train(tmp_path / "run.pt", 4, False, "batches")
-    again, same_history = train(tmp_path / "run.pt", 4, True, "batches")
-    assert same(again, model)
-    assert same_history.frame.equals(history.frame)
-
-
-def test_resuming_where_there_is_no_file_yet_starts(tmp_path):
-    _, history = train(tmp_path / "run.pt", 1, True, "batches")
-    assert len(history.frame) == 1
-
-
-def test_checkpoint_carries_notes_and_settings(tmp_path):
-    model = make_model()
-    fit(
-        model, make_loader(), make_loader(), torch.optim.SGD(model.parameters(), 0.1), 1,
-        checkpoint=tmp_path / "run.pt", notes={"classes": ["a", "b"], "size": 8},
-    )  # fmt: skip
-    saved = load_checkpoint(tmp_path / "run.pt")
-    assert saved["notes"] == {"classes": ["a", "b"], "size": 8}
-    assert saved["settings"] == {"autocast": False, "monitor": "valid_accuracy"}
-
-
-def test_checkpoint_of_another_run_is_refused(tmp_path):
-    path = tmp_path / "run.pt"
-    train(path, 1, False, "batches")
-
-    def resume(model, scheduled=True, **settings):
-        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=20)
-        fit(model, make_loader(), make_loader(), optimizer, 2,
-            scheduler=scheduler if scheduled else None, step_scheduler="batch",
-            checkpoint=path, resume=True, **settings)  # fmt: skip
-
-    with pytest.raises(ValueError, match=r"run\.pt is of another model"):
-        resume(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
-    with pytest.raises(ValueError, match=r"run\.pt was trained with {"):
-        resume(make_model(), autocast=True)
-    with pytest.raises(ValueError, match="trained with scheduler=, and this call is without"):
-        resume(make_model(), scheduled=False)
-    with pytest.raises(ValueError, match="trained without average=, and this call is with"):
-        resume(model := make_model(), average=ExponentialMovingAverage(model))
-
-
-def test_bad_arguments_are_named():
-    model, loader = make_model(), make_loader()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(ValueError, match="step_scheduler is 'step'"):
-        fit(model, loader, loader, optimizer, 1, step_scheduler="step")
-    with pytest.raises(ValueError, match="monitor is 'accuracy'"):
-        fit(model, loader, loader, optimizer, 1, monitor="accuracy")
-    with pytest.raises(ValueError, match="checkpoint is None"):
-        fit(model, loader, loader, optimizer, 1, resume=True)
-    with pytest.raises(ValueError, match="loader gave no batch"):
-        evaluate(model, [])

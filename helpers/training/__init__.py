@@ -1,12 +1,21 @@
 """The training loop and what it needs: a device, a seed, checkpoints."""
 
 from helpers.training.averaging import ExponentialMovingAverage
-from helpers.training.checkpoints import load_checkpoint, save_checkpoint
+from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from helpers.training.combined import CombinedOptimizer
 from helpers.training.device import measure_autocast, pick_device, seed_everything
 from helpers.training.finder import find_learning_rate
 from helpers.training.groups import parameter_groups
-from helpers.training.loop import History, evaluate, evaluating, fit, train_mode, train_one_epoch
+from helpers.training.loop import (
+    History,
+    Run,
+    evaluate,
+    evaluating,
+    fit,
+    predict_logits,
+    train_mode,
+    train_one_epoch,
+)
 from helpers.training.losses import cross_entropy, distillation_loss, focal_loss
 from helpers.training.memory import keep_freed_memory
 from helpers.training.optimizers import (
@@ -22,6 +31,18 @@ from helpers.training.optimizers import (
     clip_gradients,
     orthogonalise,
 )
+from helpers.training.parts import (
+    ClipGradients,
+    FiniteGradients,
+    KeepBest,
+    LiveCurves,
+    Log,
+    Part,
+    ProgressBar,
+    Schedule,
+    StopEarly,
+)
+from helpers.training.resume import Checkpoint
 from helpers.training.schedules import (
     CosineAnnealingLR,
     ExponentialLR,
@@ -39,21 +60,32 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdamWForeach",
+    "Checkpoint",
+    "ClipGradients",
     "CombinedOptimizer",
     "CosineAnnealingLR",
     "ExponentialLR",
     "ExponentialMovingAverage",
     "FactorSchedule",
+    "FiniteGradients",
     "History",
+    "KeepBest",
     "LinearWarmup",
     "Lion",
+    "LiveCurves",
+    "Log",
     "MultiStepLR",
     "Muon",
     "OneCycleLR",
     "OptimizerTemplate",
+    "Part",
+    "ProgressBar",
     "RMSprop",
     "ReduceLROnPlateau",
+    "Run",
+    "Schedule",
     "StepLR",
+    "StopEarly",
     "clip_gradients",
     "cross_entropy",
     "distillation_loss",
@@ -63,11 +95,13 @@ __all__ = [
     "fit",
     "focal_loss",
     "keep_freed_memory",
+    "latest_checkpoint",
     "load_checkpoint",
     "measure_autocast",
     "orthogonalise",
     "parameter_groups",
     "pick_device",
+    "predict_logits",
     "save_checkpoint",
     "seed_everything",
     "train_mode",

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from helpers.training.schedules import ExponentialLR
+from helpers.training.guards import check_run
+from helpers.training.loop import Run, train_mode
 
 
 def find_learning_rate(
@@ -34,7 +35,7 @@ def find_learning_rate(
         loader: gives images and targets; it is begun anew if it ends too soon.
         optimizer: of the model's parameters; groups keep the ratios of their rates.
         loss_fn: logits and targets to the mean loss of the batch.
-        low, high: the first rate and the last, of the first group.
+        low, high: the first rate and the last, of the group that learns fastest.
         steps: from one to the other; it stops earlier when the loss is far above its best.
 
     Returns:
@@ -46,11 +47,11 @@ def find_learning_rate(
             start.
 
     >>> import torch
-    >>> model = nn.Linear(1, 1, bias=False)
-    >>> batches = [(torch.ones(1, 1), torch.zeros(1, 1))]  # (weight - 0)², stable up to a rate of 1
+    >>> model = nn.Linear(1, 2, bias=False)
+    >>> batches = [(torch.ones(1, 1), torch.tensor([[0.5, 0.5]]))]  # Stable up to a rate of 2.
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> rate, frame = find_learning_rate(model, batches, optimizer, loss_fn=F.mse_loss)
-    >>> 0.05 < rate < 1
+    >>> 0.05 < rate < 2
     True
     """
     if not 0 < low < high:
@@ -58,26 +59,25 @@ def find_learning_rate(
     if steps < 2:
         raise ValueError(f"steps is {steps}; expected 2 or more")
     model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
-    scale = low / optimizer.param_groups[0]["lr"]
-    for group in optimizer.param_groups:
-        group["lr"] *= scale
-    schedule = ExponentialLR(optimizer, (high / low) ** (1 / (steps - 1)))
-    device = next(model.parameters()).device
+    run = Run(model, loader, optimizer, loss_fn=loss_fn)
+    check_run(run)
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    ratios = [rate / max(rates) if max(rates) else 1.0 for rate in rates]
     rows, average, lowest = [], 0.0, inf
-    model.train()
+    train_mode(model)
     batches = islice(chain.from_iterable(repeat(loader, steps)), steps)
-    for step, (images, targets) in enumerate(batches, start=1):
-        loss = loss_fn(model(images.to(device)), targets.to(device))
-        average = 0.9 * average + 0.1 * loss.item()
-        smooth = average / (1 - 0.9**step)  # As in Adam: the average began at 0.
+    for step, batch in enumerate(batches):
+        rate = low * (high / low) ** (step / (steps - 1))
+        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            group["lr"] = rate * ratio
+        run.step(batch)
+        loss = run.loss.item()
+        average = 0.9 * average + 0.1 * loss
+        smooth = average / (1 - 0.9 ** (step + 1))  # As in Adam: the average began at 0.
         if not smooth < 4 * lowest:  # Written so, nan ends it too.
             break
         lowest = min(lowest, smooth)
-        rows.append((optimizer.param_groups[0]["lr"], loss.item(), smooth))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        rows.append((rate, loss, smooth))
     if len(rows) < 2:
         raise ValueError(f"loader and loss gave {len(rows)} finite steps; expected 2 or more")
     frame = pd.DataFrame(rows, columns=["learning_rate", "loss", "smooth"])

@@ -1,35 +1,87 @@
-"""The training loop, smallest piece first: one epoch, one evaluation, a whole training."""
+"""The training loop, smallest piece first: logits, an evaluation, a step, an epoch, a training."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
+from math import isfinite
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
 
-from helpers.data.preprocessing import check_preprocessing
-from helpers.plots import plot_history
-from helpers.training.averaging import ExponentialMovingAverage
-from helpers.training.checkpoints import (
-    load_checkpoint,
-    random_state,
-    save_checkpoint,
-    set_random_state,
+from helpers.training.guards import (
+    check_batch,
+    check_epoch,
+    check_logits,
+    check_parts,
+    check_positive,
+    check_run,
+    ignored_target,
 )
+from helpers.training.parts import FiniteGradients, KeepBest, Part, ProgressBar, Schedule
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def predict_logits(
+    model: nn.Module, loader: Batches, *, autocast: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Run the model over a whole split and keep every logit, so each figure is one pass away.
+
+    The model runs in evaluation mode; afterwards each submodule is back in its own mode.
+
+    Args:
+        model: `(B, 3, H, W)`, or what else it takes, to logits `(B, classes)`.
+        loader: gives images and targets; it must not shuffle if rows are to match files.
+        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+
+    Returns:
+        Logits `(N, classes)`, float32 or float64, and targets `(N,)`, on the CPU, in loader order.
+
+    Raises:
+        ValueError: if `loader` gives no batch, or pictures that the model cannot take.
+
+    >>> batches = [(torch.rand(2, 4), torch.tensor([0, 2]))]
+    >>> logits, targets = predict_logits(nn.Linear(4, 3), batches)
+    >>> logits.shape, targets.tolist()
+    (torch.Size([2, 3]), [0, 2])
+    """
+    logits, targets = _predict(model, loader, autocast)
+    return logits.cpu(), targets.cpu()
+
+
+def evaluate(
+    model: nn.Module, loader: Batches, *, loss_fn: Loss = F.cross_entropy, autocast: bool = False
+) -> dict[str, float]:
+    """Measure loss and accuracy over all samples, changing neither the weights nor the modes.
+
+    The loss is asked once, for all logits and targets: the mean over batches of a loss that
+    weighs classes, leaves targets out or sums would depend on how the batches were cut.
+
+    Args:
+        model, loader, autocast: as in `predict_logits`.
+        loss_fn: logits and targets to a scalar.
+
+    Returns:
+        `loss`; `accuracy`; `correct` and `count`: how many were right, and of how many. Targets
+        that the loss ignores (-100, or its `ignore_index`) count as neither right nor wrong.
+
+    Raises:
+        ValueError: as `predict_logits`, or if logits, targets and loss do not fit.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> evaluate(model, [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)])["count"]
+    8
+    """
+    return _measure(*_predict(model, loader, autocast, loss_fn), loss_fn)
 
 
 def train_one_epoch(
@@ -38,11 +90,9 @@ def train_one_epoch(
     optimizer: Optimizer,
     *,
     loss_fn: Loss = F.cross_entropy,
-    scheduler: LRScheduler | None = None,
-    clip_norm: float | None = None,
-    average: ExponentialMovingAverage | None = None,
     autocast: bool = False,
-    progress: tqdm | None = None,
+    parts: Sequence[Part] = (),
+    **old_keywords: Any,
 ) -> dict[str, float]:
     """Pass over the batches once, with one optimizer step for each.
 
@@ -51,92 +101,236 @@ def train_one_epoch(
         loader: gives images and targets: `(B,)` class indices, or the `(B, classes)` probabilities
             that v2.CutMix and v2.MixUp of torchvision make; their accuracy is by the likeliest.
         optimizer: of the model's parameters.
-        loss_fn: logits and targets to the mean loss of the batch.
-        scheduler: a schedule that is stepped after every batch.
-        clip_norm: gradients are scaled down to this norm where theirs is larger.
-        average: of the model's weights, updated after every step.
+        loss_fn: logits and targets to a scalar.
         autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
-        progress: a bar to advance by one a batch.
+        parts: what else happens before and after each step, such as `ClipGradients(1.0)`.
 
     Returns:
-        `loss` and `accuracy`: the means over all samples, each taken as the model was when it met
-        that sample, in training mode.
+        `loss`, `accuracy`, `correct` and `count` as in `evaluate`, over the logits that each sample
+        got when it was met, in training mode.
 
     Raises:
-        FloatingPointError: if a loss is not finite, naming the batch; the weights are then those
-            before it.
-        ValueError: if `loader` gives no batch.
+        FloatingPointError: before the step if a loss or a gradient is not finite, naming the batch.
+        ValueError: before the first step, if arguments or a batch do not fit.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
     >>> result = train_one_epoch(model, batches, torch.optim.SGD(model.parameters(), 0.1))
     >>> list(result)
-    ['loss', 'accuracy']
+    ['loss', 'accuracy', 'correct', 'count']
     """
-    check_preprocessing(model, loader)
-    train_mode(model)
-    device = next(model.parameters()).device
-    loss_sum, correct, count = 0.0, torch.zeros((), device=device), 0
-    for batch, (images, targets) in enumerate(loader, start=1):
-        images, targets = _to_device(images, targets, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            logits = model(images)
-            loss = loss_fn(logits, targets)
-        value = loss.item()
-        if not math.isfinite(value):  # Before backward, so that no weight is spoilt.
-            raise FloatingPointError(_not_finite(value, batch))
-        optimizer.zero_grad()  # Else gradients add up over batches.
-        loss.backward()  # Fills .grad; moves no weight.
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()  # Moves the weights.
-        if average is not None:
-            average.update(model)
-        if scheduler is not None:
-            scheduler.step()
-        # A mean of batch means would be wrong: the last batch is smaller.
-        loss_sum += value * len(targets)
-        correct += _count_correct(logits, targets)
-        count += len(targets)
-        if progress is not None:
-            progress.update()
-    return _means(loss_sum, correct, count)
+    check_parts(parts, old_keywords)
+    parts = [FiniteGradients(), *parts]
+    run = Run(model, loader, optimizer, loss_fn=loss_fn, autocast=autocast, parts=parts)
+    check_run(run)
+    return run.train_epoch()
 
 
-@torch.inference_mode()
-def evaluate(
+def fit(
     model: nn.Module,
-    loader: Batches,
+    train_loader: Batches,
+    valid_loader: Batches,
+    optimizer: Optimizer,
+    epochs: int,
     *,
     loss_fn: Loss = F.cross_entropy,
+    scheduler: LRScheduler | None = None,
+    step_scheduler: Literal["batch", "epoch", "metric"] | None = None,
     autocast: bool = False,
-) -> dict[str, float]:
-    """Measure loss and accuracy over all samples, changing neither the weights nor the mode.
+    parts: Sequence[Part] = (),
+    **old_keywords: Any,
+) -> "History":
+    """Train for a number of epochs and leave the model with its best weights.
+
+    The loop only trains, measures and keeps the history; all else is done by its parts, which are
+    told before the training, before and after every step, after every epoch and after the
+    training. `FiniteGradients()`, `KeepBest()` and `ProgressBar()` are there unless `parts` brings
+    one of their kind.
 
     Args:
-        model, loader, loss_fn, autocast: as in `train_one_epoch`.
+        model: trained on the device it is on, in channels_last memory format.
+        train_loader: batches to learn from; told the epoch, from 1, if it has `set_epoch`.
+        valid_loader: batches to measure on after every epoch; the test set has no part in this.
+        optimizer: of the model's parameters.
+        epochs: passes over `train_loader`, those before a resume included.
+        loss_fn: logits and targets to a scalar.
+        scheduler: any schedule of `torch.optim.lr_scheduler` or like it.
+        step_scheduler: when it moves, after every `"batch"` or `"epoch"`. `OneCycleLR` and
+            `ReduceLROnPlateau` know: by batch, and by what was measured after an epoch.
+        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+        parts: `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`, `Checkpoint`,
+            `Log`, `LiveCurves`, or your own subclass of `Part`.
 
     Returns:
-        `loss` and `accuracy`: means over all samples, whatever the batch size; `count`: how many.
+        The `History` of all epochs, those before a resume included; also if training is
+        interrupted (Ctrl-C). An error on the way carries it as `error.history`.
 
     Raises:
-        ValueError: if `loader` gives no batch.
+        FloatingPointError: if a loss or a gradient is not finite, naming epoch and batch.
+        ValueError: before the first step, if arguments, a batch or a checkpoint do not fit.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    >>> evaluate(model, [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)])["count"]
-    8
+    >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
+    >>> history = fit(model, batches, batches, torch.optim.SGD(model.parameters(), 0.1), epochs=2)
+    >>> history.frame["epoch"].tolist()
+    [1, 2]
     """
-    check_preprocessing(model, loader)
-    device = next(model.parameters()).device
-    loss_sum, correct, count = 0.0, torch.zeros((), device=device), 0
-    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        for images, targets in loader:
-            images, targets = _to_device(images, targets, device)
-            logits = model(images)
-            loss_sum += loss_fn(logits, targets).item() * len(targets)
-            correct += _count_correct(logits, targets)
-            count += len(targets)
-    return _means(loss_sum, correct, count) | {"count": count}
+    check_parts(parts, old_keywords)
+    check_positive("epochs", epochs, whole=True)
+    if scheduler is not None:
+        parts = [Schedule(scheduler, step_scheduler), *parts]
+    defaults = [FiniteGradients(), KeepBest(), ProgressBar()]
+    parts = [each for each in defaults if not any(isinstance(p, type(each)) for p in parts)] + [
+        *parts
+    ]
+    run = Run(model, train_loader, optimizer, valid_loader, epochs, loss_fn, autocast, parts)
+    model.to(memory_format=torch.channels_last)
+    check_run(run)
+    run.tell("before_training")
+    history = run.history
+    try:
+        while len(history.rows) < epochs and not run.stop:
+            start = time.perf_counter()
+            run.epoch = len(history.rows) + 1
+            train = run.train_epoch()
+            valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn, autocast=autocast)
+            history.add(run.epoch, train, valid, optimizer, time.perf_counter() - start)
+            check_epoch(run)
+            run.tell("after_epoch")
+    except KeyboardInterrupt:
+        done = len(history.rows)
+        warnings.warn(f"interrupted; the history holds {done} of {epochs} epochs", stacklevel=2)
+    except Exception as error:
+        error.history = history
+        raise
+    finally:
+        run.tell("after_training")
+    return history
+
+
+@dataclass
+class Run:
+    """A training at work: what its parts are shown, and may change.
+
+    Attributes:
+        measured: the model that is validated and kept; an average of weights puts itself here.
+        epoch: the one at work, from 1; 0 outside of `fit`.
+        batch: the batches of this epoch that were begun.
+        images, targets, loss: of the step at hand.
+        outputs: logits and targets of this epoch's steps.
+        rest: the batches left of an epoch that is resumed.
+        stop: set it, and this epoch is the last.
+
+    >>> model = nn.Linear(4, 2)
+    >>> run = Run(model, [], torch.optim.SGD(model.parameters(), 0.1))
+    >>> run.step((torch.rand(8, 4), torch.arange(8) % 2))
+    >>> run.loss.shape
+    torch.Size([])
+    """
+
+    model: nn.Module
+    train_loader: Batches
+    optimizer: Optimizer
+    valid_loader: Batches | None = None
+    epochs: int = 1
+    loss_fn: Loss = F.cross_entropy
+    autocast: bool = False
+    parts: list[Part] = field(default_factory=list)
+    epoch: int = 0
+    batch: int = 0
+    stop: bool = False
+    rest: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    def __post_init__(self) -> None:
+        self.parts = sorted(self.parts, key=lambda part: part.order)
+        self.measured = self.model
+        self.device = _device_of(self.model)
+        self.history = History()
+        self.outputs: list[tuple[Tensor, Tensor]] = []
+
+    def tell(self, event: str) -> None:
+        """Call the method of this name of every part."""
+        for part in self.parts:
+            getattr(part, event)(self)
+
+    def train_epoch(self) -> dict[str, float]:
+        """Take a step for each batch; return what `train_one_epoch` returns."""
+        train_mode(self.model)
+        batches = self.rest
+        if batches is None:
+            self.batch, self.outputs = 0, []
+            if self.epoch and hasattr(self.train_loader, "set_epoch"):
+                self.train_loader.set_epoch(self.epoch)
+            batches = iter(self.train_loader)
+        for batch in batches:
+            self.step(batch)
+        self.rest = None
+        return _measure(*_join(self.outputs), self.loss_fn)
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Move the weights once. Nothing here reads from the device, so no GPU is waited for."""
+        self.batch += 1
+        if self.batch == 1:
+            check_batch(self.model, batch, self.train_loader, training=True)
+        self.images, self.targets = _to_device(*batch, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = self.model(self.images)
+            if self.batch == 1:
+                check_logits(logits, self.targets, self.loss_fn, self.train_loader)
+            loss = self.loss_fn(logits, self.targets)
+        self.optimizer.zero_grad()  # Else gradients add up over batches.
+        loss.backward()  # Fills .grad; moves no weight.
+        self.loss = loss.detach()
+        self.outputs.append((logits.detach(), self.targets))
+        self.tell("before_step")
+        self.optimizer.step()  # Moves the weights.
+        self.tell("after_step")
+
+
+@dataclass
+class History:
+    """What each epoch gave.
+
+    Attributes:
+        rows: a dict an epoch.
+        monitor: the column by which the best epoch is chosen; None takes the last.
+
+    >>> rows = [{"epoch": 1, "valid_accuracy": 0.6}, {"epoch": 2, "valid_accuracy": 0.7}]
+    >>> History(rows).best_epoch
+    2
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    monitor: str | None = "valid_accuracy"
+
+    def add(
+        self,
+        epoch: int,
+        train: dict[str, float],
+        valid: dict[str, float],
+        optimizer: Optimizer,
+        seconds: float,
+    ) -> None:
+        """Add an epoch."""
+        row = {f"train_{name}": train[name] for name in ("loss", "accuracy")}
+        row |= {f"valid_{name}": valid[name] for name in ("loss", "accuracy")}
+        rate = float(optimizer.param_groups[0]["lr"])  # A number: a tensor would go on changing.
+        self.rows.append({"epoch": epoch, **row, "learning_rate": rate, "seconds": seconds})
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row an epoch: losses and accuracies, the learning rate it ended on, seconds."""
+        return pd.DataFrame(self.rows)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, with the best `monitor`; the first of equals; 0 if there is none."""
+        if self.monitor is None:
+            return len(self.rows)
+        sign = -1 if self.monitor.endswith("loss") else 1
+        finite = [row for row in self.rows if isfinite(row[self.monitor])]  # nan is never best.
+        best = max(finite, key=lambda row: sign * row[self.monitor], default={"epoch": 0})
+        return best["epoch"]
 
 
 def train_mode(model: nn.Module) -> None:
@@ -152,11 +346,9 @@ def train_mode(model: nn.Module) -> None:
     [False, True]
     """
     model.train()
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     for module in model.modules():
-        norm = isinstance(
-            module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-        )
-        if norm and module.affine and not module.weight.requires_grad:
+        if isinstance(module, norms) and module.affine and not module.weight.requires_grad:
             module.eval()
 
 
@@ -183,284 +375,54 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = training
 
 
-@dataclass
-class History:
-    """What each epoch gave.
-
-    Attributes:
-        rows: a dict an epoch.
-        monitor: the column by which the best epoch is chosen.
-
-    >>> rows = [{"epoch": 1, "valid_accuracy": 0.6}, {"epoch": 2, "valid_accuracy": 0.7}]
-    >>> History(rows).best_epoch
-    2
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    monitor: str = "valid_accuracy"
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row an epoch: losses and accuracies, the learning rate it ended on, seconds."""
-        return pd.DataFrame(self.rows)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch, from 1, with the best `monitor`; the first of equals; 0 if there is none."""
-        if not self.rows:
-            return 0
-        sign = -1 if self.monitor.endswith("loss") else 1
-        return max(self.rows, key=lambda row: sign * row[self.monitor])["epoch"]
-
-    def plot(self) -> np.ndarray:
-        """Draw loss, accuracy and learning rate by epoch; returns the three Axes."""
-        return plot_history(self.frame, self.best_epoch)
+@torch.no_grad()  # Not inference_mode: what is made in it could take no part in a training.
+def _predict(
+    model: nn.Module, loader: Batches, autocast: bool, loss_fn: Loss | None = None
+) -> tuple[Tensor, Tensor]:
+    """All logits and targets of a loader, on the model's device."""
+    device, outputs = _device_of(model), []
+    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        for batch in loader:
+            if not outputs:
+                check_batch(model, batch, loader, training=False)
+            images, targets = _to_device(*batch, device)
+            outputs.append((model(images), targets))
+            if len(outputs) == 1:
+                check_logits(outputs[0][0], targets, loss_fn, loader)
+    return _join(outputs)
 
 
-def fit(
-    model: nn.Module,
-    train_loader: Batches,
-    valid_loader: Batches,
-    optimizer: Optimizer,
-    epochs: int,
-    *,
-    loss_fn: Loss = F.cross_entropy,
-    scheduler: LRScheduler | None = None,
-    step_scheduler: Literal["batch", "epoch", "metric"] = "epoch",
-    clip_norm: float | None = None,
-    average: ExponentialMovingAverage | None = None,
-    autocast: bool = False,
-    monitor: Literal["valid_accuracy", "valid_loss"] = "valid_accuracy",
-    patience: int | None = None,
-    checkpoint: str | Path | None = None,
-    resume: bool = False,
-    notes: dict[str, Any] | None = None,
-) -> History:
-    """Train for a number of epochs and leave the model with its best weights.
-
-    The best are those of the epoch with the best `monitor` on the validation set; the test set
-    has no part in it. They are also left in place if training ends in an error or is interrupted.
-
-    Args:
-        model: trained on the device it is on, in channels_last memory format.
-        train_loader: batches to learn from.
-        valid_loader: batches to measure on after every epoch.
-        optimizer: of the model's parameters.
-        epochs: passes over `train_loader`, those before a resume included.
-        loss_fn: logits and targets to the mean loss of the batch.
-        scheduler: any schedule of `torch.optim.lr_scheduler` or like it.
-        step_scheduler: when the schedule moves: after every batch, after every epoch, or after
-            every epoch by what was measured (`valid_loss` for a schedule of mode `"min"`,
-            `valid_accuracy` for `"max"`).
-        clip_norm: gradients are scaled down to this norm where theirs is larger.
-        average: of the model's weights, updated after every step; validation then measures the
-            averaged model, and the best weights are its.
-        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
-        monitor: what the best weights are chosen by.
-        patience: stop once this many epochs in a row brought no better `monitor`.
-        checkpoint: file to write all state to after every epoch.
-        resume: go on from `checkpoint` if it is there; on one machine's CPU the result equals
-            that of a training never stopped, bit for bit.
-        notes: saved with the checkpoint: class names, picture size, what else the run stood on.
-
-    Returns:
-        The `History` of all epochs, those before a resume included.
-
-    Raises:
-        FloatingPointError: if a loss is not finite, naming epoch and batch.
-        ValueError: if an argument is out of range, or `checkpoint` is of another run.
-
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
-    >>> history = fit(model, batches, batches, torch.optim.SGD(model.parameters(), 0.1), epochs=2)
-    >>> history.frame["epoch"].tolist()
-    [1, 2]
-    """
-    if step_scheduler not in ("batch", "epoch", "metric"):
-        raise ValueError(f"step_scheduler is {step_scheduler!r}; expected batch, epoch or metric")
-    if monitor not in ("valid_accuracy", "valid_loss"):
-        raise ValueError(f"monitor is {monitor!r}; expected valid_accuracy or valid_loss")
-    if resume and checkpoint is None:
-        raise ValueError("resume is True but checkpoint is None; name the file to go on from")
-    measured = model if average is None else average.model
-    for network in (model, measured):
-        network.to(memory_format=torch.channels_last)
-    run = TrainingState(
-        model, optimizer, scheduler, average, train_loader, autocast, monitor, notes or {}
-    )
-    if resume and Path(checkpoint).exists():
-        run.load(checkpoint)
-    history = run.history
-    done = len(history.rows)
-    batches = len(train_loader)
-    try:
-        with tqdm(total=epochs * batches, initial=done * batches, desc="training") as progress:
-            for epoch in range(done + 1, epochs + 1):
-                if patience is not None and epoch - 1 - history.best_epoch >= patience:
-                    break
-                start = time.perf_counter()
-                train = train_one_epoch(
-                    model,
-                    train_loader,
-                    optimizer,
-                    loss_fn=loss_fn,
-                    scheduler=scheduler if step_scheduler == "batch" else None,
-                    clip_norm=clip_norm,
-                    average=average,
-                    autocast=autocast,
-                    progress=progress,
-                )
-                valid = evaluate(measured, valid_loader, loss_fn=loss_fn, autocast=autocast)
-                run.record(epoch, train, valid, time.perf_counter() - start)
-                if scheduler is not None and step_scheduler != "batch":
-                    _step_scheduler(scheduler, step_scheduler, valid)
-                if checkpoint is not None:
-                    run.save(checkpoint)
-                progress.set_postfix(epoch=epoch, valid=f"{valid['accuracy']:.1%}")
-    except FloatingPointError as error:
-        raise FloatingPointError(f"in epoch {epoch}: {error}") from None
-    finally:
-        if run.best_weights:
-            model.load_state_dict(run.best_weights)
-    return history
-
-
-@dataclass
-class TrainingState:
-    """All that a training consists of between two epochs: what a checkpoint must hold."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LRScheduler | None
-    average: ExponentialMovingAverage | None
-    train_loader: Batches
-    autocast: bool
-    monitor: str
-    notes: dict[str, Any]
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.history = History(monitor=self.monitor)
-
-    def record(
-        self, epoch: int, train: dict[str, float], valid: dict[str, float], seconds: float
-    ) -> None:
-        """Add an epoch to the history, and keep a copy of the weights if they are the best."""
-        self.history.rows.append(
-            {
-                "epoch": epoch,
-                "train_loss": train["loss"],
-                "train_accuracy": train["accuracy"],
-                "valid_loss": valid["loss"],
-                "valid_accuracy": valid["accuracy"],
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "seconds": seconds,
-            }
+def _join(outputs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if not outputs:
+        raise ValueError(
+            "loader gave no batch; expected at least one picture (a generator is "
+            "used up by its first pass: give a list or a DataLoader)"
         )
-        if self.history.best_epoch == epoch:
-            measured = self.model if self.average is None else self.average.model
-            self.best_weights = deepcopy(measured.state_dict())
-
-    def save(self, path: str | Path) -> None:
-        """Write everything to one file."""
-        save_checkpoint(
-            path,
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict() if self.scheduler else None,
-                "average": self.average.state_dict() if self.average else None,
-                # The order of the batches yet to come, and their augmentation.
-                "loader": _loader_state(self.train_loader),
-                # Dropout, and all else that draws from the global generators.
-                "random": random_state(),
-                "rows": self.history.rows,
-                "best_weights": self.best_weights,
-                "settings": {"autocast": self.autocast, "monitor": self.monitor},
-                "notes": self.notes,
-            },
-        )
-
-    def load(self, path: str | Path) -> None:
-        """Put everything back as `save` found it.
-
-        Raises:
-            ValueError: if the file is of another model, optimizer, schedule, average or setting.
-        """
-        state = load_checkpoint(path, next(self.model.parameters()).device)
-        settings = {"autocast": self.autocast, "monitor": self.monitor}
-        if state.get("settings") != settings:
-            raise ValueError(
-                f"{path} was trained with {state.get('settings')}, this call has {settings}; "
-                "pass the same settings, or resume=False to start anew"
-            )
-        for name in ("scheduler", "average"):
-            saved, given = state[name] is not None, getattr(self, name) is not None
-            if saved != given:
-                raise ValueError(
-                    f"{path} was trained {'with' if saved else 'without'} {name}=, and this call "
-                    f"is {'with' if given else 'without'}; make both the same, or pass resume=False"
-                )
-        try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path} is of another model, optimizer, schedule or average ({error}); "
-                "build the same ones, or pass resume=False to start anew"
-            ) from error
-        _set_loader_state(self.train_loader, state["loader"])
-        set_random_state(state["random"])
-        self.history.rows[:] = state["rows"]
-        self.best_weights = state["best_weights"]
+    logits, targets = (torch.cat(batches) for batches in zip(*outputs, strict=True))
+    # bfloat16, which autocast gives, has three digits: too few for a loss.
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)), targets
 
 
-def _step_scheduler(scheduler: LRScheduler, when: str, valid: dict[str, float]) -> None:
-    if when == "metric":
-        lower_is_better = getattr(scheduler, "mode", "min") == "min"
-        scheduler.step(valid["loss" if lower_is_better else "accuracy"])
-    else:
-        scheduler.step()
-
-
-def _loader_state(loader: Batches) -> dict[str, Any] | None:
-    if hasattr(loader, "state_dict"):
-        return loader.state_dict()
-    generator = getattr(loader, "generator", None)  # All that a DataLoader has.
-    return {"generator": generator.get_state()} if generator else None
-
-
-def _set_loader_state(loader: Batches, state: dict[str, Any] | None) -> None:
-    if hasattr(loader, "load_state_dict"):
-        loader.load_state_dict(state)
-    elif state is not None:
-        loader.generator.set_state(state["generator"].cpu())
-
-
-def _count_correct(logits: Tensor, targets: Tensor) -> Tensor:
-    if targets.ndim == 2:
+@torch.no_grad()
+def _measure(logits: Tensor, targets: Tensor, loss_fn: Loss) -> dict[str, float]:
+    """Loss and accuracy of all samples at once."""
+    loss = loss_fn(logits, targets)
+    if targets.is_floating_point():
         targets = targets.argmax(1)
-    return (logits.argmax(1) == targets).sum()
+    counted = targets != ignored_target(loss_fn)
+    correct = int(((logits.argmax(1) == targets) & counted).sum())
+    count = int(counted.sum())
+    accuracy = correct / count if count else float("nan")
+    return {"loss": loss.item(), "accuracy": accuracy, "correct": correct, "count": count}
 
 
 def _to_device(images: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     # channels_last is what convolutions are fastest in, on CPUs and GPUs alike.
-    images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+    layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+    images = images.to(device, memory_format=layout, non_blocking=True)
     return images, targets.to(device, non_blocking=True)
 
 
-def _means(loss_sum: float, correct: Tensor, count: int) -> dict[str, float]:
-    if count == 0:
-        raise ValueError("loader gave no batch; expected at least one picture")
-    return {"loss": loss_sum / count, "accuracy": correct.item() / count}
-
-
-def _not_finite(value: float, batch: int) -> str:
-    return (
-        f"the loss of batch {batch} is {value}; lower the learning rate, clip the gradients "
-        "(clip_norm=1.0) or look for broken inputs. The weights are those from before it"
-    )
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

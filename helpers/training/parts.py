@@ -1,0 +1,354 @@
+"""The parts of a training: what `fit` tells about each step and each epoch."""
+
+import warnings
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm.auto import tqdm
+
+from helpers.training.guards import check_positive, check_schedule
+from helpers.training.wrappers import load_plain_state, plain_state
+
+
+class Part:
+    """Something that happens beside the loop; a subclass overrides the moments it waits for.
+
+    Each method is given the `Run`. What a part must remember for an exact resume goes through
+    `state_dict` and `load_state_dict`; its public attributes are its settings, and a resumed
+    training must have the same.
+
+    Attributes:
+        order: parts are told in rising order; where it is equal, as they were given.
+        looks_on: it changes nothing, so a resumed training may do without it.
+
+    >>> class Countdown(Part):
+    ...     def after_epoch(self, run):
+    ...         print(run.epochs - run.epoch, "to go")
+    """
+
+    order = 0
+    looks_on = False
+
+    def before_training(self, run: Any) -> None:
+        """All is set up; nothing was trained yet."""
+
+    def before_step(self, run: Any) -> None:
+        """The gradients are there, and no weight has moved."""
+
+    def after_step(self, run: Any) -> None:
+        """The optimizer has moved the weights."""
+
+    def after_epoch(self, run: Any) -> None:
+        """The epoch's row is in `run.history`."""
+
+    def before_keeping(self, run: Any) -> None:
+        """Weights are about to be kept or written: the time to read what lies on the device."""
+
+    def after_training(self, run: Any) -> None:
+        """The last epoch is over, or an error or Ctrl-C broke it off."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an exact resume needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+
+class FiniteGradients(Part):
+    """Stops before a step whose loss or gradients are not finite, and says where it was.
+
+    On a CPU every step is looked at; on a GPU, which would have to be waited for, one in `every`,
+    and always before weights are kept. It warns, once each, of gradients that are all zero or a
+    hundred times as long as before.
+
+    Args:
+        every: steps between two looks at a GPU.
+
+    Raises:
+        FloatingPointError: from within the training; its `batch` holds images and targets.
+
+    >>> FiniteGradients(every=100).every
+    100
+    """
+
+    order = -1
+    looks_on = True
+
+    def __init__(self, every: int = 50) -> None:
+        check_positive("every", every, whole=True)
+        self.every = every
+        self._first_bad: Tensor | None = None  # Batch of this epoch; inf while all are fine.
+        self._usual = 0.0
+        self._warned: set[str] = set()
+
+    def before_step(self, run: Any) -> None:
+        grads = [p.grad for g in run.optimizer.param_groups for p in g["params"]]
+        norm = nn.utils.get_total_norm([grad for grad in grads if grad is not None])
+        bad = torch.where(torch.isfinite(norm + run.loss), float("inf"), float(run.batch))
+        known = self._first_bad
+        self._first_bad = bad if known is None or run.batch == 1 else torch.minimum(bad, known)
+        self._norm = norm
+        if run.device.type == "cpu" or run.batch % self.every == 0:
+            self.before_keeping(run)
+
+    def before_keeping(self, run: Any) -> None:
+        if self._first_bad is None:
+            return
+        batch, norm = float(self._first_bad), float(self._norm)
+        if isfinite(batch):
+            epoch = f"in epoch {run.epoch}: " if run.epoch else ""
+            what = "loss" if not isfinite(float(run.loss)) else "gradient's norm"
+            value = float(run.loss) if what == "loss" else norm
+            error = FloatingPointError(
+                f"{epoch}the {what} of batch {batch:.0f} is {value}; lower the learning rate, clip "
+                "the gradients (ClipGradients(1.0)) or look for broken inputs. The weights are "
+                "those from before it, on a GPU the best ones; error.batch holds the batch"
+            )
+            error.batch = (run.images, run.targets)
+            raise error
+        if norm == 0:
+            self._warn("zero", f"all gradients of batch {run.batch} are zero: nothing is learned")
+        if self._usual and norm > 100 * self._usual:
+            self._warn(
+                "long",
+                f"the gradient of batch {run.batch} is {norm:.3g} long, a hundred times as long as "
+                f"usual ({self._usual:.3g}): clip it (ClipGradients) or lower the learning rate",
+            )
+        self._usual = 0.9 * self._usual + 0.1 * norm if self._usual else norm
+
+    def after_epoch(self, run: Any) -> None:
+        self.before_keeping(run)
+        loss = run.history.rows[-1]["valid_loss"]
+        if not isfinite(loss):
+            raise FloatingPointError(
+                f"the validation loss after epoch {run.epoch} is {loss}: the last steps were too "
+                "long, or no target counts; lower the learning rate. The best weights are kept"
+            )
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(message, stacklevel=2)
+
+
+class KeepBest(Part):
+    """Leaves the model with the weights of its best epoch, also after an error or Ctrl-C.
+
+    Where no epoch was finished, those are the weights it began with.
+
+    Args:
+        monitor: the column of the history by which epochs are compared, or None to keep the last.
+
+    Raises:
+        ValueError: if there is no such column.
+
+    >>> KeepBest("valid_loss").monitor
+    'valid_loss'
+    """
+
+    def __init__(
+        self, monitor: Literal["valid_accuracy", "valid_loss"] | None = "valid_accuracy"
+    ) -> None:
+        if monitor not in ("valid_accuracy", "valid_loss", None):
+            raise ValueError(f"monitor is {monitor!r}; expected valid_accuracy, valid_loss or None")
+        self.monitor = monitor
+        self._weights: dict[str, Tensor] = {}
+
+    def before_training(self, run: Any) -> None:
+        run.history.monitor = self.monitor
+        self._keep(run.model)
+
+    def after_epoch(self, run: Any) -> None:
+        if run.history.best_epoch == run.epoch:
+            self._keep(run.measured)
+
+    def after_training(self, run: Any) -> None:
+        load_plain_state(run.model, self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._weights = state["weights"]
+
+    def _keep(self, model: nn.Module) -> None:
+        self._weights = {name: value.clone() for name, value in plain_state(model).items()}
+
+
+class StopEarly(Part):
+    """Ends the training once `patience` epochs in a row brought nothing better.
+
+    Args:
+        patience: epochs that are put up with, 1 or more; what is better, `KeepBest` says.
+
+    >>> StopEarly(patience=3).patience
+    3
+    """
+
+    def __init__(self, patience: int) -> None:
+        check_positive("patience", patience, whole=True)
+        self.patience = patience
+
+    def after_epoch(self, run: Any) -> None:
+        run.stop = run.epoch - run.history.best_epoch >= self.patience
+
+
+class ClipGradients(Part):
+    """Scales all gradients, seen as one long vector, down to `max_norm` where they are longer.
+
+    Args:
+        max_norm: the largest length, above 0; see `torch.nn.utils.clip_grad_norm_`.
+
+    >>> ClipGradients(1.0).max_norm
+    1.0
+    """
+
+    def __init__(self, max_norm: float) -> None:
+        check_positive("max_norm", max_norm)
+        self.max_norm = max_norm
+
+    def before_step(self, run: Any) -> None:
+        for_all = [p for group in run.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(for_all, self.max_norm)
+
+
+class Schedule(Part):
+    """Moves the learning rate after every batch, every epoch, or by what was measured.
+
+    Args:
+        scheduler: any schedule of `torch.optim.lr_scheduler` or like it.
+        by: `"batch"`, `"epoch"` or `"metric"`; `OneCycleLR` and `ReduceLROnPlateau` know theirs.
+
+    Raises:
+        ValueError: before the first step, if the schedule is not moved so, is too short for the
+            training, or belongs to another optimizer.
+
+    >>> optimizer = torch.optim.SGD([torch.ones(1)], lr=0.1)
+    >>> Schedule(torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)).by
+    'metric'
+    """
+
+    def __init__(
+        self, scheduler: LRScheduler, by: Literal["batch", "epoch", "metric"] | None = None
+    ) -> None:
+        known = {"OneCycleLR": "batch", "ReduceLROnPlateau": "metric"}
+        self.by = by or known.get(type(scheduler).__name__)
+        self.scheduler = scheduler
+
+    def before_training(self, run: Any) -> None:
+        check_schedule(self.scheduler, self.by, run, count_batches(run.train_loader))
+
+    def after_step(self, run: Any) -> None:
+        if self.by == "batch":
+            self.scheduler.step()
+
+    def after_epoch(self, run: Any) -> None:
+        if self.by == "epoch":
+            self.scheduler.step()
+        elif self.by == "metric":
+            smaller = getattr(self.scheduler, "mode", "min") == "min"
+            self.scheduler.step(run.history.rows[-1]["valid_loss" if smaller else "valid_accuracy"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scheduler.load_state_dict(state)
+
+
+class ProgressBar(Part):
+    """Shows how far the training is, and the last accuracy on valid.
+
+    >>> ProgressBar().looks_on
+    True
+    """
+
+    order = 2  # After a checkpoint was read.
+    looks_on = True
+
+    def before_training(self, run: Any) -> None:
+        batches = count_batches(run.train_loader)
+        done = len(run.history.rows) * (batches or 0) + run.batch
+        self._bar = tqdm(
+            total=batches and run.epochs * batches, initial=done, desc="training", leave=True
+        )
+
+    def after_step(self, run: Any) -> None:
+        self._bar.update()
+
+    def after_epoch(self, run: Any) -> None:
+        accuracy = run.history.rows[-1]["valid_accuracy"]
+        self._bar.set_postfix(epoch=run.epoch, valid=f"{accuracy:.1%}")
+
+    def after_training(self, run: Any) -> None:
+        self._bar.close()
+
+
+class Log(Part):
+    """Writes the history to a CSV file after every epoch.
+
+    Args:
+        path: the file; its folder must be there.
+
+    >>> Log("run.csv").path.name
+    'run.csv'
+    """
+
+    looks_on = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def after_epoch(self, run: Any) -> None:
+        run.history.frame.to_csv(self.path, index=False)
+
+
+class LiveCurves(Part):
+    """Draws the history anew after every epoch, in the same place of a notebook.
+
+    Args:
+        draw: given the history's frame and the best epoch, returns Axes, as `plot_history` does.
+
+    >>> from helpers.plots import plot_history
+    >>> LiveCurves(plot_history).looks_on
+    True
+    """
+
+    looks_on = True
+
+    def __init__(self, draw: Callable[[pd.DataFrame, int], np.ndarray]) -> None:
+        self.draw = draw
+        self._shown = None
+
+    def after_epoch(self, run: Any) -> None:
+        # Here, since no training needs them but one in a notebook.
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        axes = self.draw(run.history.frame, run.history.best_epoch)
+        figure = np.ravel(axes)[0].figure
+        if self._shown is None:
+            self._shown = display(figure, display_id=True)
+        else:
+            self._shown.update(figure)
+        plt.close(figure)
+
+
+def count_batches(loader: Any) -> int | None:
+    """How many batches a loader gives; None where it does not know, as with a stream.
+
+    >>> count_batches(iter([])) is None
+    True
+    """
+    try:
+        return len(loader)
+    except TypeError:
+        return None

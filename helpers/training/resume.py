@@ -1,0 +1,305 @@
+"""The part that writes a training to a file, and goes on from it as if it had never stopped."""
+
+import hashlib
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from helpers.training.checkpoints import (
+    latest_checkpoint,
+    load_checkpoint,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+)
+from helpers.training.guards import check_positive
+from helpers.training.parts import Part
+from helpers.training.wrappers import bare, load_plain_state, plain_state
+
+
+class Checkpoint(Part):
+    """Writes all state to one file after every epoch, so that an exact resume is possible.
+
+    On one machine's CPU a resumed training equals one that was never stopped, bit for bit. What
+    decides its numbers must be as it was: model, optimizer, schedule, loss, loaders, parts. More
+    `epochs` may be asked for, if the schedule is long enough; device, workers, compilation and
+    parts that only look on may differ. Where the file cannot be written, training goes on and a
+    warning says so.
+
+    Args:
+        path: the file.
+        every: write within the epoch too, after every so many batches.
+        keep: how many files are kept, the newest at `path`; see `save_checkpoint`.
+        resume: go on from the newest sound file, if there is one.
+        notes: saved along: class names, picture size, what else the run stood on. A resume keeps
+            those of the file.
+
+    Raises:
+        ValueError: before the first step, if the file is damaged or of another training, naming
+            what differs and both values. Nothing is changed then.
+
+    >>> Checkpoint("run.pt", every=100).path.name
+    'run.pt'
+    """
+
+    order = 1  # After the others, for it holds what they know.
+    looks_on = True
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        every: int | None = None,
+        keep: int = 1,
+        resume: bool = False,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_positive("every", 1 if every is None else every, whole=True)
+        check_positive("keep", keep, whole=True)
+        self.path, self.every, self.keep, self.resume = Path(path), every, keep, resume
+        self.notes = dict(notes or {})
+
+    def before_training(self, run: Any) -> None:
+        self._settings = describe_run(run)
+        self._feeding = feeding_state(run.train_loader)
+        path = latest_checkpoint(self.path) if self.resume else None
+        if path or (self.resume and self.path.exists()):  # Damaged ones are named, not begun anew.
+            self._load(run, path or self.path)
+
+    def after_step(self, run: Any) -> None:
+        if self.every and run.batch % self.every == 0:
+            self._save(run)
+
+    def after_epoch(self, run: Any) -> None:
+        run.batch, run.outputs = 0, []
+        self._feeding = feeding_state(run.train_loader)
+        self._save(run)
+
+    def _save(self, run: Any) -> None:
+        run.tell("before_keeping")
+        try:
+            save_checkpoint(self.path, self._state(run), self.keep)
+        except OSError as error:
+            warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+
+    def _state(self, run: Any) -> dict[str, Any]:
+        return {
+            "settings": self._settings,
+            "notes": self.notes,
+            "model": plain_state(run.model),
+            "optimizer": run.optimizer.state_dict(),
+            "loss": run.loss_fn.state_dict() if isinstance(run.loss_fn, nn.Module) else {},
+            "parts": {name: part.state_dict() for name, part in _named_parts(run).items()},
+            "random": random_state(),  # Dropout, and all else that draws from the global ones.
+            "feeding": self._feeding,  # As the epoch began.
+            "rows": run.history.rows,
+            "stop": run.stop,
+            "batch": run.batch,
+            "outputs": [torch.cat(each) for each in zip(*run.outputs, strict=True)],
+        }
+
+    def _load(self, run: Any, path: Path) -> None:
+        state = load_checkpoint(path)
+        if "feeding" not in state:
+            raise ValueError(
+                f"{path} was written by version 0.1, whose order of batches cannot be gone on with; "
+                "load_checkpoint reads its 'best_weights': train anew from them, with resume=False"
+            )
+        self.notes = {**state["notes"], **self.notes}
+        named = [given["notes"].get("classes") for given in (state, {"notes": self.notes})]
+        _refuse_differences(
+            path,
+            state["settings"] | {"notes['classes']": named[0]},
+            self._settings | {"notes['classes']": named[1]},
+        )
+        before = deepcopy(self._state(run))
+        try:
+            self._restore(run, state)
+        except Exception as error:
+            self._restore(run, before)
+            raise ValueError(f"{path} does not fit this training: {error}") from error
+        if state["batch"]:
+            self._skip(run, state)
+
+    def _restore(self, run: Any, state: dict[str, Any]) -> None:
+        load_plain_state(run.model, state["model"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        if state["loss"]:
+            run.loss_fn.load_state_dict(state["loss"])
+        for name, part in _named_parts(run).items():
+            if name in state["parts"]:
+                part.load_state_dict(state["parts"][name])
+        self._feeding = state["feeding"]
+        set_feeding_state(run.train_loader, self._feeding)
+        set_random_state(state["random"])
+        run.history.rows[:] = state["rows"]
+        run.stop = state["stop"]
+
+    def _skip(self, run: Any, state: dict[str, Any]) -> None:
+        """Go to where the epoch was left: its first batches are fed to nobody."""
+        run.epoch, run.batch = len(run.history.rows) + 1, state["batch"]
+        run.outputs = [tuple(tensor.to(run.device) for tensor in state["outputs"])]
+        if hasattr(run.train_loader, "set_epoch"):
+            run.train_loader.set_epoch(run.epoch, skip=run.batch)
+            run.rest = iter(run.train_loader)
+        else:
+            set_random_state(state["feeding"]["random"])
+            run.rest = iter(run.train_loader)
+            for _ in range(run.batch):
+                next(run.rest)
+            set_random_state(state["random"])
+
+
+def feeding_state(loader: Any) -> dict[str, Any]:
+    """What decides the batches to come: nothing, if the loader is told the epoch.
+
+    Raises:
+        ValueError: if it has random state that no checkpoint holds, naming where.
+    """
+    if hasattr(loader, "set_epoch"):
+        return {}
+    foreign = random.Random | np.random.Generator | np.random.RandomState
+    generators = _inside(loader)
+    for name, value in generators.items():
+        if isinstance(value, foreign):
+            raise ValueError(
+                f"train_loader: {name} draws from a generator that no checkpoint holds; "
+                "use a torch.Generator there, or give the loader set_epoch(epoch, skip)"
+            )
+    states = {
+        name: g.get_state() for name, g in generators.items() if isinstance(g, torch.Generator)
+    }
+    own = {"loader": loader.state_dict()} if hasattr(loader, "state_dict") else {}
+    return {"random": random_state(), "generators": states, **own}
+
+
+def set_feeding_state(loader: Any, state: dict[str, Any]) -> None:
+    """Put back what `feeding_state` returned, but for the global generators."""
+    for name, kept in state.get("generators", {}).items():
+        _inside(loader)[name].set_state(kept)
+    if "loader" in state:
+        loader.load_state_dict(state["loader"])
+
+
+def describe_run(run: Any) -> dict[str, str]:
+    """What decides the numbers of a training, by name; the same for a compiled or wrapped model."""
+    layers = {
+        name.replace("_orig_mod.", "")
+        or "(whole)": f"{type(module).__name__}({module.extra_repr()})"
+        for name, module in bare(run.model).named_modules()
+        if not hasattr(module, "_orig_mod")
+    }
+    frozen = [name for name, p in bare(run.model).named_parameters() if not p.requires_grad]
+    deciding = {name: part for name, part in _named_parts(run).items() if not part.looks_on}
+    things = {
+        "model": layers,
+        "frozen": frozen,
+        "optimizer": run.optimizer,
+        "loss_fn": run.loss_fn,
+        "train_loader": run.train_loader,
+        "valid_loader": run.valid_loader,
+        "autocast": run.autocast,
+        "parts": deciding,
+    }
+    return dict(_flatten("", things, depth=6))
+
+
+def _refuse_differences(path: Path, saved: dict[str, str], given: dict[str, str]) -> None:
+    differ = [name for name in {**saved, **given} if saved.get(name) != given.get(name)]
+    if differ:
+        lines = [
+            f"{name}: {saved.get(name)} in the file, {given.get(name)} here" for name in differ
+        ]
+        raise ValueError(
+            f"{path} is of another training:\n" + "\n".join(lines[:5]) + "\n"
+            f"({len(lines)} differ) make them the same, or pass resume=False to start anew"
+        )
+
+
+def _flatten(name: str, thing: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """The public attributes of a thing, and of what it stands on, as text under dotted names."""
+    inside = {} if depth == 0 else _contents(thing)
+    if not isinstance(thing, Mapping):
+        yield name, _text(thing)
+    for key, value in inside.items():
+        yield from _flatten(f"{name}.{key}" if name else str(key), value, depth - 1)
+
+
+def _contents(thing: Any) -> dict[str, Any]:
+    if isinstance(thing, Mapping):
+        return dict(thing)
+    if isinstance(thing, Optimizer):
+        how = {"capturable", "foreach", "fused"}
+        return {
+            f"group {number}": {key: group[key] for key in group.keys() - how - {"params"}}
+            | {"parameters": len(group["params"])}
+            for number, group in enumerate(thing.param_groups)
+        }
+    if isinstance(thing, LRScheduler):
+        return thing.state_dict()
+    if isinstance(thing, nn.Module):
+        return {"options": thing.extra_repr(), **thing.state_dict()}
+    if isinstance(thing, partial):
+        return {"function": thing.func, **thing.keywords}
+    if is_dataclass(thing) or isinstance(thing, Tensor | Path | type) or callable(thing):
+        return {}
+    found = {k: v for k, v in getattr(thing, "__dict__", {}).items() if not k.startswith("_")}
+    if "world_size" in found:  # The global batch counts, not in how many parts it is cut.
+        found["batch_size"] *= found["world_size"]
+    # What may differ: where and how the same numbers are computed.
+    elsewhere = {
+        "device",
+        "rank",
+        "world_size",
+        "num_workers",
+        "workers",
+        "prefetch_factor",
+        "pin_memory",
+        "persistent_workers",
+        "multiprocessing_context",
+        "timeout",
+    }
+    return {key: value for key, value in found.items() if key not in elsewhere}
+
+
+def _text(thing: Any) -> str:
+    """A short text by which a value is known again in another process, and after a move."""
+    if isinstance(thing, Tensor):
+        thing = thing.tolist() if thing.numel() < 1_000_000 else tuple(thing.shape)
+    if isinstance(thing, list | tuple) and any(isinstance(each, Path) for each in thing):
+        thing = [path.name for path in thing]
+    if isinstance(thing, bool | int | float | str | None | list | tuple) or is_dataclass(thing):
+        digest = hashlib.blake2b(str(thing).encode(), digest_size=8).hexdigest()
+        return str(thing) if len(str(thing)) <= 80 else f"{str(thing)[:40]}… {digest}"
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _inside(loader: Any) -> dict[str, Any]:
+    """The attributes of a loader and of what it stands on, as far as they act in this process."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = [loader, getattr(loader, "sampler", None), batch_sampler]
+    owners += [getattr(batch_sampler, "sampler", None)]
+    owners += [] if getattr(loader, "num_workers", 0) else [getattr(loader, "dataset", None)]
+    return {
+        f"{type(owner).__name__}.{name}": value
+        for owner in owners
+        for name, value in getattr(owner, "__dict__", {}).items()
+    }
+
+
+def _named_parts(run: Any) -> dict[str, Part]:
+    kinds = [type(part).__name__ for part in run.parts]
+    names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
+    return dict(zip(names, run.parts, strict=True))

@@ -1,0 +1,351 @@
+"""The parts of a training: what each does, and that nothing is done twice or too late."""
+
+import copy
+import math
+import warnings
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from test_loop import COUNT, make_loader, make_model, same
+from torch import nn
+from torch.optim import lr_scheduler
+
+from helpers.data import BatchLoader
+from helpers.training import (
+    SGD,
+    AdamW,
+    Checkpoint,
+    ClipGradients,
+    ExponentialMovingAverage,
+    FiniteGradients,
+    KeepBest,
+    LiveCurves,
+    Log,
+    OneCycleLR,
+    Part,
+    ReduceLROnPlateau,
+    Run,
+    Schedule,
+    StopEarly,
+    evaluate,
+    fit,
+    load_checkpoint,
+    train_one_epoch,
+)
+
+
+def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr)
+
+
+class Diary(Part):
+    """Writes down what it is told."""
+
+    looks_on = True
+
+    def __init__(self):
+        self.lines = []
+
+    def before_training(self, run):
+        self.lines.append("training")
+
+    def before_step(self, run):
+        self.lines.append((run.epoch, run.batch, run.loss.item()))
+        assert all(p.grad is not None for p in run.model.parameters())
+        self.weight = run.model[0].weight.clone()
+
+    def after_step(self, run):
+        assert not torch.equal(self.weight, run.model[0].weight)
+
+    def after_epoch(self, run):
+        self.lines.append(("epoch", len(run.history.rows)))
+
+    def after_training(self, run):
+        self.lines.append("end")
+
+
+def test_parts_are_told_everything_in_order():
+    model, diary = make_model(), Diary()
+    fit(model, make_loader(16), make_loader(), sgd(model), 2, parts=[diary])
+    steps = [line[:2] for line in diary.lines if len(line) == 3]
+    assert steps == [(epoch, batch) for epoch in (1, 2) for batch in (1, 2, 3)]
+    marks = [line for line in diary.lines if len(line) != 3]
+    assert marks == ["training", ("epoch", 1), ("epoch", 2), "end"]
+
+
+def test_a_part_in_ten_lines_can_stop_the_training_and_move_the_rate():
+    class Halve(Part):
+        def after_epoch(self, run):
+            run.optimizer.param_groups[0]["lr"] /= 2
+            run.stop = run.history.rows[-1]["learning_rate"] < 0.03
+
+    model = make_model()
+    history = fit(model, make_loader(), make_loader(), sgd(model), 10, parts=[Halve()])
+    assert history.frame["learning_rate"].tolist() == [0.1, 0.05, 0.025]
+
+
+def test_the_history_is_logged_and_drawn(tmp_path):
+    drawn = []
+
+    def draw(frame, best):
+        drawn.append((len(frame), best))
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(1, 3)[1]
+
+    model = make_model()
+    parts = [Log(tmp_path / "run.csv"), LiveCurves(draw)]
+    history = fit(model, make_loader(), make_loader(), sgd(model), 2, parts=parts)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run.csv"), history.frame)
+    assert [length for length, _ in drawn] == [1, 2]
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.DataParallel])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_what_is_not_finite_is_caught_before_the_step(wrap, clipped):
+    class Inverse(nn.Module):  # A finite loss whose gradient is not.
+        def forward(self, logits, targets):
+            return F.cross_entropy(logits, targets) + 0 * (logits * 0).sum().abs().sqrt()
+
+    model = make_model()
+    before = copy.deepcopy(model)
+    parts = [ClipGradients(1.0)] if clipped else []
+    with pytest.raises(FloatingPointError, match="gradient's norm of batch 1 is nan") as caught:
+        train_one_epoch(wrap(model), make_loader(), sgd(model), loss_fn=Inverse(), parts=parts)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before.get_parameter(name)), name
+    images, targets = caught.value.batch
+    assert images.shape == (8, 3, 8, 8)
+    assert len(targets) == 8
+
+
+@pytest.mark.parametrize("broken", [(1, 1), (3, 5), (2, 2)])
+def test_neither_weights_nor_file_are_spoilt(tmp_path, broken):
+    class Broken(BatchLoader):
+        def __iter__(self):
+            epoch = self.epoch = getattr(self, "epoch", 0) + 1
+            for number, (images, targets) in enumerate(super().__iter__(), start=1):
+                yield images * (math.inf if (epoch, number) == broken else 1), targets
+
+    source = make_loader()
+    loader = Broken(source.images, source.targets, 8, shuffle=True, seed=1)
+    model = make_model()
+    path = tmp_path / "run.pt"
+    with pytest.raises(FloatingPointError, match=rf"in epoch {broken[0]}.* batch {broken[1]} is"):
+        fit(model, loader, make_loader(), sgd(model), 4, parts=[Checkpoint(path, every=1)])
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    if path.exists():
+        assert all(t.isfinite().all() for t in load_checkpoint(path)["model"].values())
+
+
+def test_weights_that_explode_in_the_last_step_are_never_the_best():
+    model = make_model()
+    before = copy.deepcopy(model)
+    optimizer = sgd(model, 1e30)
+    with pytest.raises(FloatingPointError, match="validation loss after epoch 1 is") as caught:
+        fit(model, make_loader(COUNT), make_loader(), optimizer, 1)
+    assert same(model, before)
+    assert len(caught.value.history.rows) == 1
+    assert caught.value.history.best_epoch in (0, 1)
+
+
+def test_a_monitor_of_nan_is_never_the_best():
+    from helpers.training import History
+
+    values = [math.nan, 2.0, math.nan, 1.0, math.nan]
+    rows = [{"epoch": n, "valid_loss": v} for n, v in enumerate(values, start=1)]
+    assert History(rows, "valid_loss").best_epoch == 4
+    assert History(rows[:1], "valid_loss").best_epoch == 0
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", None])
+def test_ctrl_c_leaves_best_weights_history_and_file(tmp_path, monitor):
+    class CtrlC(Part):
+        looks_on = True
+
+        def before_step(self, run):
+            if (run.epoch, run.batch) == (3, 2):
+                raise KeyboardInterrupt
+
+    model = make_model()
+    valid = make_loader(shuffle=False)
+    parts = [CtrlC(), KeepBest(monitor), Checkpoint(tmp_path / "run.pt")]
+    with pytest.warns(UserWarning, match="interrupted; the history holds 2 of 5 epochs"):
+        history = fit(model, make_loader(), valid, sgd(model), 5, parts=parts)
+    assert len(history.frame) == 2
+    assert len(load_checkpoint(tmp_path / "run.pt")["rows"]) == 2
+    if monitor:
+        best = history.frame["valid_loss"].min()
+        assert evaluate(model, valid)["loss"] == pytest.approx(best, rel=1e-5)
+
+
+def test_without_a_monitor_the_last_weights_stay():
+    model, average = make_model(), None
+    average = ExponentialMovingAverage(model, 0.5)
+    parts = [KeepBest(None), average]
+    history = fit(model, make_loader(), make_loader(), sgd(model, 0.5), 4, parts=parts)
+    assert history.best_epoch == 4
+    assert same(model, average.model)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+@pytest.mark.parametrize("averaged", ["bare", "wrapped"])
+def test_an_average_and_a_model_end_well_whatever_wraps_them(wrap, averaged):
+    model = make_model()
+    wrapped = wrap(model)
+    average = ExponentialMovingAverage(model if averaged == "bare" else wrapped, 0.9)
+    valid = make_loader(shuffle=False)
+    parts = [average, KeepBest("valid_loss")]
+    history = fit(wrapped, make_loader(), valid, sgd(model), 2, parts=parts)
+    best = history.frame["valid_loss"].min()
+    assert evaluate(model, valid)["loss"] == pytest.approx(best, rel=1e-5)
+
+
+def test_an_average_of_another_model_is_refused_before_the_first_step():
+    model = make_model()
+    before = copy.deepcopy(model)
+    parts = [ExponentialMovingAverage(nn.Linear(3, 2))]
+    with pytest.raises(ValueError, match="average"):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, parts=parts)
+    assert same(model, before)
+
+
+def test_one_cycle_and_plateau_know_their_unit():
+    model = make_model()
+    optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
+    steps = 2 * len(make_loader())
+    cycle = OneCycleLR(optimizer, 0.1, steps)
+    fit(model, make_loader(), make_loader(), optimizer, 2, scheduler=cycle)
+    assert cycle.last_epoch == steps
+    plateau = ReduceLROnPlateau(optimizer, patience=0)
+    fit(model, make_loader(), make_loader(), optimizer, 2, scheduler=plateau)
+    assert plateau.last_epoch == 2
+
+
+def warm(optimizer):
+    """Ten steps of warm-up, then StepLR."""
+    parts = [lr_scheduler.LinearLR(optimizer, total_iters=10), lr_scheduler.StepLR(optimizer, 5)]
+    return lr_scheduler.ChainedScheduler(parts)
+
+
+MISTAKES = {
+    "unit not said": (lambda o: lr_scheduler.StepLR(o, 1), None, "StepLR moves by 'batch' or"),
+    "one cycle by epoch": (lambda o: lr_scheduler.OneCycleLR(o, 1, 3), "epoch", "moves by 'batch'"),
+    "plateau by epoch": (lr_scheduler.ReduceLROnPlateau, "epoch", "moves by 'metric'"),
+    "cosine by metric": (
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 3), "metric", "'batch' or 'epoch'"
+    ),
+    "one cycle too short": (lambda o: lr_scheduler.OneCycleLR(o, 1, 14), None, "ends after 14"),
+    "cosine too short": (
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 3), "batch", r"ends after 3 steps .* takes 15"
+    ),
+    "of another optimizer": (
+        lambda o: lr_scheduler.StepLR(sgd(make_model()), 1), "epoch", "another optimizer"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_schedule_moved_as_another_kind_is_refused(mistake):
+    make, by, message = MISTAKES[mistake]
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    scheduler = make(optimizer)
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=message):
+        fit(
+            model, make_loader(), make_loader(), optimizer, 3, scheduler=scheduler,
+            step_scheduler=by,
+        )  # fmt: skip
+    assert same(model, before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: lr_scheduler.OneCycleLR(o, 0.1, 1000),
+        lambda o: lr_scheduler.LinearLR(o, total_iters=100),
+        warm,
+    ],
+)
+def test_a_training_that_ends_within_its_schedule_is_told_so(make):
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    scheduler = make(optimizer)
+    by = None if isinstance(scheduler, lr_scheduler.OneCycleLR) else "batch"
+    with pytest.warns(UserWarning, match="in the middle of the schedule"):
+        fit(
+            model, make_loader(), make_loader(), optimizer, 1, scheduler=scheduler,
+            step_scheduler=by,
+        )  # fmt: skip
+
+
+OLD = ["clip_norm", "average", "monitor", "patience", "checkpoint", "resume", "notes"]
+
+
+@pytest.mark.parametrize("keyword", OLD)
+def test_an_old_keyword_names_its_part(keyword):
+    model = make_model()
+    with pytest.raises(TypeError, match=rf"{keyword}= is a part since version 0\.2: pass parts="):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, **{keyword: None})
+    with pytest.raises(TypeError, match="no argument 'epoch'"):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, epoch=3)
+    with pytest.raises(TypeError, match="expected a Part"):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, parts=[KeepBest])
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, True, "1"])
+@pytest.mark.parametrize(
+    "make",
+    [ClipGradients, StopEarly, FiniteGradients, lambda n: Checkpoint("x", every=n),
+     lambda n: Checkpoint("x", keep=n)],
+)  # fmt: skip
+def test_settings_that_train_nothing_are_refused(make, bad):
+    with pytest.raises(ValueError, match=r"expected a (whole )?number"):
+        make(bad)
+
+
+@pytest.mark.parametrize("epochs", [0, -3, 2.5, True, None])
+def test_epochs_that_train_nothing_are_refused(epochs):
+    model = make_model()
+    with pytest.raises(ValueError, match=rf"epochs is {epochs}; expected a whole number"):
+        fit(model, make_loader(), make_loader(), sgd(model), epochs)
+
+
+def test_schedules_for_one_epoch_are_parts_too():
+    model = make_model()
+    optimizer = sgd(model, 1e-3)
+    schedule = Schedule(lr_scheduler.ExponentialLR(optimizer, 0.5), "batch")
+    train_one_epoch(model, make_loader(), optimizer, parts=[schedule])
+    assert optimizer.param_groups[0]["lr"] == 1e-3 * 0.5 ** len(make_loader())
+
+
+@pytest.mark.parametrize("kind", ["plain", "clipped", "averaged"])
+def test_a_step_reads_nothing_from_the_device(kind):
+    """On the meta device a tensor has no values, so whatever reads one raises."""
+    model = nn.Sequential(*make_model()[:3], nn.Flatten(), nn.Linear(72, 5)).to("meta")
+    average = ExponentialMovingAverage(model, 0.9)
+    parts = {"plain": [], "clipped": [ClipGradients(1.0)], "averaged": [average]}[kind]
+    run = Run(
+        model, [], AdamW(model.parameters(), 1e-3), parts=[FiniteGradients(every=50), *parts]
+    )  # fmt: skip
+    images = torch.zeros(4, 3, 8, 8, device="meta")
+    for _ in range(5):
+        run.step((images, torch.zeros(4, dtype=torch.long, device="meta")))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        run.loss.item()
+
+
+def test_quiet_troubles_are_said_once():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        model = make_model()
+        nn.init.zeros_(model[5].weight)
+        model[5].weight.requires_grad_(False)
+        model[5].bias.requires_grad_(False)
+        fit(model, make_loader(), make_loader(), sgd(model), 3)
+    messages = [str(warning.message) for warning in seen]
+    assert sum("all gradients" in message for message in messages) == 1

@@ -1,0 +1,321 @@
+"""A training resumed from a checkpoint, against one that was never stopped."""
+
+import copy
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_loop import make_loader, make_model, same
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
+
+from helpers.data import Augment, BatchLoader
+from helpers.training import (
+    Checkpoint,
+    ClipGradients,
+    ExponentialMovingAverage,
+    KeepBest,
+    Part,
+    StopEarly,
+    fit,
+    load_checkpoint,
+)
+
+EPOCHS = 4
+
+
+class StopAt(Part):
+    """Breaks the training off in the middle of an epoch, as a killed process would."""
+
+    looks_on = True
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.place = (epoch, batch)
+
+    def after_step(self, run):
+        if (run.epoch, run.batch) == self.place:
+            raise RuntimeError("broken off")
+
+
+class Tempered(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, logits, targets):
+        return F.cross_entropy(logits * self.scale.exp(), targets)
+
+
+def ordinary_loader(kind: str) -> DataLoader:
+    """A DataLoader of PyTorch's, whose order comes from a generator of one kind or another."""
+    source = make_loader()
+    dataset = TensorDataset(source.images.float() / 255, source.targets)
+    generator = torch.Generator().manual_seed(1)
+    if kind == "sampler":
+        return DataLoader(dataset, 8, sampler=RandomSampler(dataset, generator=generator))
+    if kind == "weighted":
+        sampler = WeightedRandomSampler(torch.arange(37.0) + 1, 37, generator=generator)
+        return DataLoader(dataset, 8, sampler=sampler)
+    if kind == "generator":
+        return DataLoader(dataset, 8, shuffle=True, generator=generator)
+    return DataLoader(dataset, 8, shuffle=True)  # Of the global generator.
+
+
+def loader_of(kind: str):
+    if kind in ("sampler", "weighted", "generator", "global"):
+        return ordinary_loader(kind)
+    loader = make_loader(augment=Augment())
+    if kind == "growing":  # Changes its pictures after what is resumed.
+        pictures = [loader.images] * 3 + [255 - loader.images]
+        return BatchLoader(pictures, loader.targets, 8, shuffle=True, augment=Augment(), seed=1)
+    return loader
+
+
+def train(path: Path, kind: str, epochs: int = EPOCHS, resume: bool = False, parts=()):
+    """Dropout, momentum, a schedule, an average, shuffling, augmentation: all state there is."""
+    model = make_model()
+    torch.manual_seed(3)
+    loss = Tempered() if kind == "loss" else F.cross_entropy
+    learned = [*model.parameters(), *(loss.parameters() if kind == "loss" else [])]
+    loader = loader_of(kind)
+    optimizer = torch.optim.AdamW(learned, 0.01)
+    steps = EPOCHS * len(loader)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps)
+    parts = [*parts, ClipGradients(1.0), Checkpoint(path, every=2, resume=resume)]
+    if kind == "average":
+        parts.append(ExponentialMovingAverage(model, 0.9))
+    valid = make_loader(shuffle=False)
+    return model, fit(
+        model, loader, valid, optimizer, epochs, loss_fn=loss, scheduler=scheduler, parts=parts
+    )
+
+
+RESUME = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_resume import train
+train(sys.argv[2], sys.argv[3], resume=True)
+"""
+
+
+def content(path: Path) -> dict:
+    """All that a checkpoint holds but the times that were taken."""
+    state = load_checkpoint(path)
+    for row in state["rows"]:
+        del row["seconds"]
+    return state
+
+
+def assert_equal(found, expected):
+    """Bit for bit, however deep."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["batches", "generator"])
+def test_four_epochs_equal_two_a_new_process_and_two_more(tmp_path, kind):
+    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
+    train(whole, kind)
+    train(parts, kind, 2)
+    command = [sys.executable, "-c", RESUME, str(Path(__file__).parent), str(parts), kind]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert len(content(parts)["rows"]) == 4
+    assert_equal(content(parts), content(whole))
+
+
+KINDS = ["batches", "average", "growing", "loss", "generator", "global", "sampler", "weighted"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [(1, 3), (3, 2), (3, 5)])
+def test_going_on_within_an_epoch_changes_nothing(tmp_path, kind, place):
+    model, history = train(tmp_path / "whole.pt", kind)
+    with pytest.raises(RuntimeError, match="broken off"):
+        train(tmp_path / "parts.pt", kind, parts=[StopAt(*place)])
+    torch.rand(100)
+    again, same_history = train(tmp_path / "parts.pt", kind, resume=True)
+    columns = history.frame.columns.drop("seconds")
+    assert same_history.frame[columns].equals(history.frame[columns])
+    assert same(again, model)
+    assert_equal(content(tmp_path / "parts.pt"), content(tmp_path / "whole.pt"))
+
+
+def test_resuming_a_finished_run_trains_no_more(tmp_path):
+    model, history = train(tmp_path / "run.pt", "batches")
+    again, same_history = train(tmp_path / "run.pt", "batches", resume=True)
+    assert same(again, model)
+    assert same_history.frame.equals(history.frame)
+
+
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    parts = [StopEarly(1), KeepBest("valid_loss")]
+    _, history = train(tmp_path / "run.pt", "average", parts=parts)
+    parts = [StopEarly(1), KeepBest("valid_loss")]
+    _, again = train(tmp_path / "run.pt", "average", resume=True, parts=parts)
+    assert again.frame.equals(history.frame)
+
+
+def test_resuming_where_there_is_no_file_yet_starts(tmp_path):
+    _, history = train(tmp_path / "run.pt", "batches", 1, True)
+    assert len(history.frame) == 1
+
+
+def resume(path, *, model=None, make=torch.optim.SGD, lr=0.1, loader=None, schedule=None, **more):
+    """A plain training with one thing or another changed; returns its model."""
+    torch.manual_seed(0)
+    model = make_model() if model is None else model
+    optimizer = make(model.parameters(), lr)
+    scheduler = schedule(optimizer) if schedule else None
+    parts = [*more.pop("parts", []), Checkpoint(path, resume=True, notes=more.pop("notes", None))]
+    fit(
+        model, make_loader() if loader is None else loader, make_loader(), optimizer, more.pop("epochs", 2),
+        scheduler=scheduler, step_scheduler="epoch" if schedule else None, parts=parts, **more,
+    )  # fmt: skip
+    return model
+
+
+CHANGES = {
+    "rate": ({"lr": 0.01}, r"optimizer\.group 0\.lr: 0\.1 in the file, 0\.01 here"),
+    "optimizer": ({"make": torch.optim.Adam}, "optimizer: .*SGD in the file, .*Adam here"),
+    "loss": ({"loss_fn": nn.CrossEntropyLoss(label_smoothing=0.1)}, "loss_fn"),
+    "batch": ({"loader": make_loader(4)}, r"train_loader\.batch_size: 8 in the file, 4 here"),
+    "order": ({"loader": make_loader(shuffle=False)}, r"train_loader\.shuffle"),
+    "augmentation": ({"loader": make_loader(augment=Augment())}, r"train_loader\.augment"),
+    "precision": ({"autocast": True}, "autocast: False in the file, True here"),
+    "part": ({"parts": [ClipGradients(1.0)]}, r"parts\.ClipGradients"),
+    "monitor": ({"parts": [KeepBest("valid_loss")]}, "valid_accuracy in the file, valid_loss"),
+    "schedule": (
+        {"schedule": lambda o: torch.optim.lr_scheduler.StepLR(o, 1)},
+        r"parts\.Schedule 0: None in the file",
+    ),
+    "dropout": ({"model": nn.Sequential(*make_model()[:4], nn.Dropout(0.5), make_model()[5])},
+                r"model\.4: Dropout\(p=0\.2, .* in the file, Dropout\(p=0\.5"),
+    "classes": ({"notes": {"classes": ["b", "a"]}}, r"\['a', 'b'\] in the file, \['b', 'a'\]"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A checkpoint of one epoch."""
+    path = tmp_path_factory.mktemp("finished") / "run.pt"
+    resume(path, epochs=1, notes={"classes": ["a", "b"], "size": 8})
+    return path
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_differs_is_named_and_nothing_is_changed(finished, change):
+    settings, message = CHANGES[change]
+    model = settings.get("model") or make_model()
+    before, file = copy.deepcopy(model), finished.read_bytes()
+    with pytest.raises(ValueError, match=rf"run\.pt is of another training:\n(.*\n)*.*{message}"):
+        resume(finished, **{**settings, "model": model})
+    assert same(model, before)
+    assert finished.read_bytes() == file
+
+
+def test_what_may_differ_does(finished, tmp_path):
+    expected = resume(Path(tmp_path / "other.pt").with_name("other.pt"))
+    path = tmp_path / "copy.pt"
+    path.write_bytes(finished.read_bytes())
+
+    class Watch(Part):
+        looks_on = True
+
+    model = make_model()
+    resume(path, model=torch.compile(model, backend="eager"), parts=[Watch()])
+    assert same(model, expected)
+    assert load_checkpoint(path)["notes"] == {"classes": ["a", "b"], "size": 8}
+
+
+def test_a_schedule_too_short_for_more_epochs_is_refused(tmp_path):
+    def cosine(optimizer):
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
+
+    resume(tmp_path / "run.pt", schedule=cosine)
+    with pytest.raises(ValueError, match=r"CosineAnnealingLR ends after 2 steps .* takes 4"):
+        resume(tmp_path / "run.pt", schedule=cosine, epochs=4)
+    with pytest.raises(ValueError, match=r"scheduler\.T_max: 2 in the file, 4 here"):
+        resume(
+            tmp_path / "run.pt", epochs=4,
+            schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 4),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", ["compiled first", "wrapped first", "wrapped and averaged"])
+def test_names_of_weights_do_not_depend_on_wrappers(tmp_path, pair):
+    wrap = nn.DataParallel if "wrapped" in pair else lambda m: torch.compile(m, backend="eager")
+    model = make_model()
+    wrapped = wrap(model)
+    parts = [ExponentialMovingAverage(wrapped, 0.9)] if "averaged" in pair else []
+    resume(tmp_path / "run.pt", model=wrapped, epochs=1, parts=parts)
+    again = make_model()
+    parts = [ExponentialMovingAverage(again, 0.9)] if "averaged" in pair else []
+    resume(tmp_path / "run.pt", model=again, parts=parts)
+    assert load_checkpoint(tmp_path / "run.pt")["model"].keys() == make_model().state_dict().keys()
+
+
+@pytest.mark.parametrize("owner", ["sampler", "dataset"])
+def test_random_state_that_no_checkpoint_holds_is_refused_by_name(tmp_path, owner):
+    class Sampler(torch.utils.data.Sampler):
+        def __init__(self):
+            self.draws = np.random.default_rng(0)
+
+        def __iter__(self):
+            return iter(self.draws.permutation(37).tolist())
+
+    loader = ordinary_loader("global")
+    if owner == "sampler":
+        loader = DataLoader(loader.dataset, 8, sampler=Sampler())
+    else:
+        loader.dataset.draws = np.random.default_rng(0)
+    name = {"sampler": r"Sampler\.draws", "dataset": r"TensorDataset\.draws"}[owner]
+    with pytest.raises(ValueError, match=name):
+        resume(tmp_path / "run.pt", loader=loader)
+
+
+def test_training_goes_on_where_the_file_cannot_be_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left: free some")
+
+    monkeypatch.setattr("helpers.training.resume.save_checkpoint", full)
+    with pytest.warns(UserWarning, match="goes on without a checkpoint: .*no space left"):
+        model = resume(tmp_path / "run.pt")
+    monkeypatch.undo()
+    assert same(model, resume(tmp_path / "other.pt"))
+
+
+def test_a_damaged_file_is_named_and_not_begun_anew(finished, tmp_path):
+    path = tmp_path / "run.pt"
+    data = bytearray(finished.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with (
+        pytest.warns(UserWarning, match="skipped"),
+        pytest.raises(ValueError, match=r"run\.pt cannot be read"),
+    ):
+        resume(path)
+
+
+def test_a_file_of_version_0_1_is_read_and_not_gone_on_with(tmp_path):
+    old = {"model": make_model().state_dict(), "rows": [], "best_weights": {}, "loader": None}
+    torch.save(old, tmp_path / "run.pt")
+    assert load_checkpoint(tmp_path / "run.pt")["rows"] == []
+    with pytest.raises(ValueError, match=r"run\.pt was written by version 0\.1"):
+        resume(tmp_path / "run.pt")
