@@ -49,9 +49,8 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], keep: int = 1) -
     try:
         _write(Path(os.path.realpath(path)), data, keep)
     except OSError as error:
-        reason = f"{path} could not be written ({error.strerror}); what was saved before is there"
-        mend = "free some space, or choose a file that may be written"
-        raise OSError(error.errno, f"{reason}: {mend}") from error
+        mend = "what was there before still is; free space, or name a file that may be written"
+        raise OSError(error.errno, f"{path} is not saved ({error.strerror}): {mend}") from error
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -75,15 +74,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is no file; expected a checkpoint of save_checkpoint")
     data = Path(path).read_bytes()  # Once: what is checked is what is loaded.
     try:
-        _check_bytes(data)
+        if not _is_whole(data):
+            raise ValueError("it is damaged, cut short or no file of torch.save")
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}; expected a dict")
     except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({_reason(error)}); use another copy or train "
-            "again, and save model.state_dict(), not the model"
-        ) from error
+        problem = f"{path} cannot be read as a checkpoint ({_reason(error)})"
+        mend = "use a copy or train again, and save model.state_dict(), not the model"
+        raise ValueError(f"{problem}; {mend}") from error
     return state
 
 
@@ -108,43 +107,43 @@ def latest_checkpoint(path: str | Path) -> Path | None:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of Python's, NumPy's and PyTorch's generators, fit for a checkpoint.
+    """Return the states of the generators that `seed_everything` seeds, fit for a checkpoint.
 
-    Those of a GPU are among them once it is in use; asking does not start it.
+    Those of GPUs are among them once these are in use; asking does not start one.
     """
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
-    keys = torch.from_numpy(keys.astype(np.int64))  # A checkpoint holds tensors but no arrays.
+    keys = torch.from_numpy(keys.astype(np.int64))  # A checkpoint holds no arrays.
     state = {"python": random.getstate(), "numpy": (name, keys, *rest)}
-    state["torch"] = torch.get_rng_state()
-    for kind in ("cuda", "xpu"):
-        if getattr(torch, kind).is_initialized():
-            state[kind] = getattr(torch, kind).get_rng_state_all()
+    state |= {str(one.device): one.get_state() for one in _generators()}
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
     return state
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put the generators back to what `random_state` returned, but those of GPUs not there."""
+    """Put the generators back to what `random_state` returned, those of absent GPUs excepted."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    for kind in ("cuda", "xpu"):
-        devices = range(getattr(torch, kind).device_count())
-        for device, generator in zip(devices, state.get(kind, ()), strict=False):
-            getattr(torch, kind).set_rng_state(generator, device)
+    for one in _generators():
+        if str(one.device) in state:
+            one.set_state(state[str(one.device)])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
 
 
+def _generators() -> list[torch.Generator]:
+    # PyTorch makes those of its GPUs when the first is used.
+    return [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
+
+
 def _encode(state: Mapping[str, Any]) -> memoryview:
-    # The bytes of a file of which it is known that they can be read back.
+    # The bytes of a file, of which it is known that they can be read back.
     file = io.BytesIO()
     try:
         _check_plain(dict(state), "state")
         torch.save(dict(state), file)
-        # A zip archive ends with the length of a comment, 0 here, and the comment.
+        # A zip archive ends with the length of a comment, 0 so far, and the comment.
         comment = f"pytorch-practice checkpoint 2, torch {torch.__version__}, sha256 ".encode()
         file.seek(-2, os.SEEK_END)
         file.write((len(comment) + 64).to_bytes(2, "little") + comment)
@@ -153,37 +152,32 @@ def _encode(state: Mapping[str, Any]) -> memoryview:
         torch.load(file, weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"state cannot be written and read back ({_reason(error)}); it may hold tensors, "
-            "numbers, strings, None, and dicts, lists and tuples of them: pass str(path), "
-            "array.tolist(), dataclasses.asdict(settings), model.state_dict()"
+            f"{_reason(error)}, which cannot be read back; a checkpoint holds tensors, numbers, "
+            "strings, None, and dicts, lists and tuples of them: pass str(path), array.tolist(), "
+            "asdict(dataclass), model.state_dict()"
         ) from error
     return file.getbuffer()
 
 
 def _check_plain(value: Any, place: str) -> None:
     scalars = (type(None), bool, int, float, str)
-    if type(value) in (dict, OrderedDict):
-        for key, part in value.items():
+    parts = (Tensor, nn.Parameter, dict, OrderedDict, list, tuple, torch.Size, torch.dtype)
+    if type(value) not in (*scalars, complex, *parts):
+        raise TypeError(f"{place} is a {type(value).__name__}")
+    if isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             if type(key) not in scalars:
                 raise TypeError(f"{place} has the key {key!r}, a {type(key).__name__}")
             _check_plain(part, f"{place}[{key!r}]")
-    elif type(value) in (list, tuple, torch.Size):
-        for index, part in enumerate(value):
-            _check_plain(part, f"{place}[{index}]")
-    elif type(value) not in (*scalars, complex, Tensor, nn.Parameter, torch.dtype, torch.device):
-        raise TypeError(f"{place} is a {type(value).__name__}")
 
 
-def _check_bytes(data: bytes) -> None:
+def _is_whole(data: bytes) -> bool:
     if re.search(rb"pytorch-practice checkpoint [^,]+, torch [^,]+, sha256 .{64}\Z", data[-200:]):
-        if hashlib.sha256(memoryview(data)[:-64]).hexdigest().encode() != data[-64:]:
-            raise ValueError("its bytes are not those that were written")
-    elif data.startswith(b"PK"):  # Of torch.save or of version 0.1: a checksum for each part.
-        whole = data[-22:-18] == b"PK\5\6" and data[-2:] == b"\0\0"
-        if not whole or zipfile.ZipFile(io.BytesIO(data)).testzip():
-            raise ValueError("its bytes are not those that were written")
-    elif not data.startswith(b"\x80"):  # A pickle: of torch.save before 1.6.
-        raise ValueError("it is empty, or no file of torch.save")
+        return hashlib.sha256(memoryview(data)[:-64]).hexdigest().encode() == data[-64:]
+    if data.startswith(b"PK"):  # Of torch.save or of version 0.1: a checksum for each part.
+        ends = data[-22:-18] == b"PK\5\6" and data[-2:] == b"\0\0"
+        return ends and zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+    return data.startswith(b"\x80")  # A pickle, as torch.save wrote before version 1.6.
 
 
 def _reason(error: Exception) -> str:

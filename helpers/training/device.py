@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def pick_device() -> torch.device:
-    """Choose cuda, mps or cpu: the first that is there; `$CARDS_DEVICE` overrides.
+    """Choose the accelerator, such as cuda or mps, if any, else cpu; `$CARDS_DEVICE` overrides.
 
     Raises:
         ValueError: if `$CARDS_DEVICE` names a device this machine does not have.
@@ -29,10 +29,8 @@ def pick_device() -> torch.device:
                 f"set it to cpu, cuda or mps, or unset it ({error})"
             ) from error
         return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator()
     return torch.device("cpu")
 
 
@@ -93,7 +91,5 @@ def measure_autocast(
 
 def _synchronise(device: torch.device) -> None:
     # GPU kernels are only queued by a call; a clock read before they end measures nothing.
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
