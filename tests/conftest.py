@@ -1,5 +1,6 @@
 """Fixtures for all tests, and the settings that all of them need."""
 
+import os
 import re
 import runpy
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from hypothesis import HealthCheck, settings
 
 from helpers.data.render import render_deck
 
@@ -14,6 +16,25 @@ from helpers.data.render import render_deck
 runpy.run_path(str(Path(__file__).with_name("blocked") / "sitecustomize.py"))
 # Not through MPLBACKEND, which the notebooks' kernels would inherit, and lose their figures.
 matplotlib.use("Agg")
+
+# The same cases each time in `make test`; others, and more, in each round of `make soak`.
+SEED = int(os.environ.get("SOAK_SEED", "0"))
+SCALE = int(os.environ.get("SOAK_SCALE", "1"))
+settings.register_profile(
+    "course",
+    derandomize="SOAK_SEED" not in os.environ,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("course")
+# Else PyTorch's own test cases would load theirs as they are imported.
+os.environ["PYTORCH_HYPOTHESIS_PROFILE"] = "course"
+
+
+def cases(count: int) -> settings:
+    """Decorate a hypothesis test with how many cases it tries; `SCALE` times as many in a soak."""
+    return settings(parent=settings.get_profile("course"), max_examples=count * SCALE)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,22 @@
 """What holds for every committed notebook besides that it runs, which nbval sees to."""
 
+import base64
+import io
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import conftest
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
+import run
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
+from helpers.data import render_card
 from helpers.study.exercises import EXERCISES
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
@@ -143,6 +150,72 @@ def test_a_solved_exercise_may_say_otherwise_and_be_longer():
     conftest.pytest_collection_modifyitems([item])
     assert not item.options["check"]
     assert find_cell_faults(item.cell) == []
+
+
+def png_of(figure: plt.Figure, **options) -> bytes:
+    packed = io.BytesIO()
+    figure.savefig(packed, dpi=100, **options)
+    plt.close(figure)
+    return packed.getvalue()
+
+
+def pixels_of(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int)
+
+
+def draw_lines() -> bytes:
+    figure, axes = plt.subplots(figsize=(6, 3))
+    for power in range(1, 6):
+        axes.plot(np.linspace(0, 1) ** power, linewidth=0.5, label=f"power {power}")
+    axes.legend(title="thin lines")
+    return png_of(figure)
+
+
+def draw_photographs() -> bytes:
+    """Cards of many colours with soft shades, as noise and light make them."""
+    figure, axes = plt.subplots(2, 4, figsize=(6, 3))
+    generator = np.random.default_rng(0)
+    for cell, seed in zip(axes.flat, range(8), strict=True):
+        card = np.asarray(render_card("ace of hearts", seed, size=64), dtype=float)
+        cell.imshow((card + generator.normal(0, 3, card.shape)).clip(0, 255).astype(np.uint8))
+        cell.set_title(f"ace {seed}")
+    return png_of(figure)
+
+
+# Root of the mean squared error, of 255: two cannot be seen in a line, nor four in a photograph.
+@pytest.mark.parametrize(("draw", "largest"), [(draw_lines, 2), (draw_photographs, 4)])
+def test_a_figure_is_smaller_with_a_palette_and_looks_the_same(draw, largest):
+    before = draw()
+    after = run.reduce_colours(before)
+    assert Image.open(io.BytesIO(after)).mode == "P"
+    assert len(after) < 0.5 * len(before)
+    error = np.abs(pixels_of(after) - pixels_of(before))
+    assert np.sqrt(np.mean(error**2)) < largest
+    assert error[pixels_of(before).max(2) == 0].max() <= 4  # Letters and frames stay black.
+
+
+def test_what_a_palette_would_lose_or_not_make_smaller_is_kept():
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 4, 3), dtype=np.uint8)
+    frames = [Image.fromarray(frame) for frame in noise]
+    animation, few = io.BytesIO(), io.BytesIO()
+    frames[0].save(animation, "PNG", save_all=True, append_images=frames[1:])
+    Image.new("RGB", (8, 8)).save(few, "PNG", optimize=True)
+    clear = png_of(plt.figure(figsize=(1, 1)), transparent=True)
+    for png in (animation.getvalue(), few.getvalue(), clear):
+        assert run.reduce_colours(png) == png
+
+
+def test_only_the_figures_among_the_outputs_are_changed():
+    figure = draw_lines()
+    encoded = base64.b64encode(figure).decode()
+    data = {"image/png": encoded, "text/plain": "<Figure>"}
+    cells = [executed("1", stream("a"), new_output("display_data", data)), new_markdown_cell("b")]
+    notebook = new_notebook(cells=cells)
+    run.shrink_figures(notebook)
+    text, output = notebook.cells[0].outputs
+    assert (text, output.data["text/plain"]) == (stream("a"), "<Figure>")
+    assert base64.b64decode(output.data["image/png"]) == run.reduce_colours(figure)
+    nbformat.validate(notebook)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

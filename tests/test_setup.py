@@ -1,24 +1,30 @@
 """The set-up: what make promises, what is pinned, what is told to whom it fails, no network."""
 
 import ast
+import contextlib
 import importlib
+import itertools
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections import namedtuple
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
 
-from helpers import install
+from helpers import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "notebooks"]
+PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "soak", "notebooks"]
+REQUIREMENTS = doctor.REQUIREMENTS
 PROMISED += ["notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
 
 
@@ -41,32 +47,83 @@ def test_make_lists_the_promised_targets():
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
-def test_every_target_but_help_doctor_and_clean_builds_the_environment_first():
+@pytest.mark.parametrize("changed", REQUIREMENTS)
+def test_every_target_but_help_doctor_and_clean_builds_the_environment_first(changed):
     for target in set(PROMISED) - {"help", "doctor", "clean"}:
-        plan = run("make", "--dry-run", "--assume-new=requirements.txt", target, cwd=ROOT)
+        plan = run("make", "--dry-run", f"--assume-new={changed}", target, cwd=ROOT)
         assert plan.stdout.count("helpers/install.py") == 1, plan.stdout + plan.stderr
 
 
-def test_every_requirement_is_pinned_and_has_its_reason():
-    reasons, names = set(), set()
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+def names_in(requirements: str) -> set[str]:
+    """What a list names; each line has to give a version and a reason."""
+    names = set()
+    for line in (ROOT / requirements).read_text().splitlines():
         if line and not line.startswith("#"):
             requirement, _, reason = line.partition("  # ")
             name, *pin = requirement.strip().split("==")
             assert pin or name == "-e ."
+            assert reason.strip(), line
             names.add(name)
-            if reason.strip():
-                reasons.add(name)
-    assert names == reasons
-    assert {"torch", "torchvision", "timm", "jupyterlab", "nbval", "-e ."} <= names
+    return names
+
+
+def test_every_requirement_is_pinned_and_has_its_reason():
+    reader, tests = map(names_in, REQUIREMENTS)
+    assert {"torch", "torchvision", "timm", "jupyterlab", "nbval", "-e ."} <= reader
+    assert {"hypothesis", "ruff"} <= tests
+    assert not reader & tests
+
+
+def with_all_they_require(names: set[str]) -> set[str]:
+    """Packages, and those that pip installs with them, as far as they are installed here."""
+    found, left = set(), list(names)
+    while left:
+        name = re.sub("[-_.]+", "-", left.pop()).lower()
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            lines = [] if name in found else metadata.requires(name) or []
+            left += [re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line]
+            found.add(name)
+    return found
+
+
+def test_every_import_is_in_the_list_it_belongs_to():
+    """A test may import what a reader's list lacks, a helper may not."""
+    reader, tests = map(names_in, REQUIREMENTS)
+    allowed = {"helpers": reader - {"-e ."}, "tests": (reader | tests) - {"-e ."}}
+    ours = {"helpers", *(path.stem for path in (ROOT / "tests").rglob("*"))}
+    installed = metadata.packages_distributions()
+    for folder, names in allowed.items():
+        names = with_all_they_require(names)
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            imported = {name.partition(".")[0] for name in imports_of(path.read_text())}
+            for name in imported - ours - set(sys.stdlib_module_names):
+                packages = {package.replace("_", "-").lower() for package in installed[name]}
+                assert packages & names, f"{path} imports {name}, which {REQUIREMENTS} lack"
+
+
+def imports_of(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
 
 
 Version = namedtuple("Version", "major minor micro releaselevel serial")
 
 
-def test_an_old_python_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "version_info", Version(3, 8, 18, "final", 0))
-    assert install.find_obstacle(tmp_path).startswith("Python 3.8 is too old")
+@pytest.mark.parametrize("minor", [8, 10])
+def test_an_old_python_is_told(monkeypatch, tmp_path, minor):
+    monkeypatch.setattr(sys, "version_info", Version(3, minor, 18, "final", 0))
+    assert install.find_obstacle(tmp_path).startswith(f"Python 3.{minor} is too old: 3.11 or newer")
+
+
+def test_one_oldest_python_everywhere():
+    assert install.OLDEST_PYTHON == doctor.OLDEST_PYTHON
+    major, minor = install.OLDEST_PYTHON
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["project"]["requires-python"] == f">={major}.{minor}"
+    assert settings["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
 
 
 def test_a_missing_venv_module_is_told(monkeypatch, tmp_path):
@@ -101,6 +158,8 @@ def test_a_broken_off_installation_is_not_taken_for_done(monkeypatch, tmp_path):
     assert (venv / "installed").exists()
     kinds = ["venv" if "venv" in command else "pip" for command in commands]
     assert kinds == ["venv", "pip", "pip"]
+    lists = [name for option, name in itertools.pairwise(commands[-1]) if option == "-r"]
+    assert tuple(lists) == REQUIREMENTS
 
 
 def test_an_environment_without_pip_or_python_is_not_usable(tmp_path):

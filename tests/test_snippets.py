@@ -127,7 +127,7 @@ def test_snippets_are_formatted_and_import_what_they_use_and_no_more(snippets, t
     for name, source in snippets.items():
         (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff"]
-    settings = ["--isolated", "--config=line-length=100", "--target-version=py310", "--quiet", "."]
+    settings = ["--isolated", "--config=line-length=100", "--target-version=py311", "--quiet", "."]
     for command in (["check", "--select=E,F,I"], ["format", "--check"]):
         done = subprocess.run(
             [*ruff, *command, *settings], cwd=tmp_path, capture_output=True, text=True

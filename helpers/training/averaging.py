@@ -4,7 +4,8 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 
 class ExponentialMovingAverage:
@@ -17,7 +18,7 @@ class ExponentialMovingAverage:
     `torch.optim.swa_utils.AveragedModel` is PyTorch's own, without such a start.
 
     Args:
-        model: what is averaged; it is copied, not changed.
+        model: what is averaged; it is copied, without what wraps it, such as `torch.compile`.
         decay: share of the old average in the new one, 0 to below 1; 1 / (1 - decay) is about
             how many steps it looks back.
 
@@ -26,7 +27,7 @@ class ExponentialMovingAverage:
         updates: how many there were.
 
     Raises:
-        ValueError: if `decay` is out of range.
+        ValueError: if `decay` is out of range, or a model given to `update` has other tensors.
 
     >>> model = nn.Linear(1, 1)
     >>> average = ExponentialMovingAverage(model, decay=0.5)
@@ -39,22 +40,28 @@ class ExponentialMovingAverage:
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay is {decay}; expected 0 to below 1, such as 0.999")
-        self.model = deepcopy(model).eval().requires_grad_(False)
+        model = _bare(model)
+        # Activations that a model keeps are no leaves, and deepcopy would refuse them.
+        kept = [x for x in tree_leaves([*map(vars, model.modules())]) if isinstance(x, Tensor)]
+        copies = {id(x): x.detach().clone() for x in kept if not x.is_leaf}
+        self.model = deepcopy(model, copies).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards `model`, which has just been trained by a step."""
+        ours, theirs = _tensors(self.model), _tensors(_bare(model))
+        if ours.keys() != theirs.keys():
+            found, expected = sorted(theirs.keys() - ours), sorted(ours.keys() - theirs)
+            raise ValueError(f"model has {found}; its average was made of one with {expected}")
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages = [*self.model.parameters(), *self.model.buffers()]
-        values = [*model.parameters(), *model.buffers()]
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:
-                average.copy_(value)
+        means = [key for key, x in ours.items() if x.is_floating_point() or x.is_complex()]
+        if means:
+            torch._foreach_lerp_([ours[k] for k in means], [theirs[k] for k in means], 1 - decay)
+        for key in ours.keys() - means:
+            ours[key].copy_(theirs[key])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on from here."""
@@ -65,3 +72,15 @@ class ExponentialMovingAverage:
         self.model.load_state_dict(state["model"])
         self.decay = state["decay"]
         self.updates = state["updates"]
+
+
+def _tensors(model: nn.Module) -> dict[tuple[str, tuple[int, ...]], Tensor]:
+    pairs = [*model.named_parameters(), *model.named_buffers()]
+    return {(name, tuple(x.shape)): x for name, x in pairs}
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while hasattr(model, "_orig_mod") or isinstance(model, parallel):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    return model
