@@ -7,15 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from helpers.training.parts import Part
+from helpers.training.wrappers import bare
 
-class ExponentialMovingAverage:
+
+class ExponentialMovingAverage(Part):
     """Keeps a smoothed copy of a model, which often does better than the model itself.
 
     average ← d · average + (1 - d) · model, after every optimizer step. With d near 1 the first
     averages would be little but random initial weights, so d grows with the number t of updates:
     d = min(decay, (1 + t) / (10 + t)), as in TensorFlow's `ExponentialMovingAverage`. Running
     statistics of batch norm are averaged in the same way; whole-number buffers are copied.
-    `torch.optim.swa_utils.AveragedModel` is PyTorch's own, without such a start.
+    `torch.optim.swa_utils.AveragedModel` is PyTorch's own, without such a start. As a part of `fit`
+    it is what validation measures, and what is kept.
 
     Args:
         model: what is averaged; it is copied, without what wraps it, such as `torch.compile`.
@@ -40,7 +44,7 @@ class ExponentialMovingAverage:
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay is {decay}; expected 0 to below 1, such as 0.999")
-        model = _bare(model)
+        model = bare(model)
         # Activations that a model keeps are no leaves, and deepcopy would refuse them.
         kept = [x for x in tree_leaves([*map(vars, model.modules())]) if isinstance(x, Tensor)]
         copies = {id(x): x.detach().clone() for x in kept if not x.is_leaf}
@@ -48,13 +52,17 @@ class ExponentialMovingAverage:
         self.decay = decay
         self.updates = 0
 
+    def before_training(self, run: Any) -> None:
+        self._pair(run.model)  # Refused now, if it is of another model.
+        run.measured = self.model.to(memory_format=torch.channels_last)
+
+    def after_step(self, run: Any) -> None:
+        self.update(run.model)
+
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards `model`, which has just been trained by a step."""
-        ours, theirs = _tensors(self.model), _tensors(_bare(model))
-        if ours.keys() != theirs.keys():
-            found, expected = sorted(theirs.keys() - ours), sorted(ours.keys() - theirs)
-            raise ValueError(f"model has {found}; its average was made of one with {expected}")
+        ours, theirs = self._pair(model)
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         means = [key for key, x in ours.items() if x.is_floating_point() or x.is_complex()]
@@ -62,6 +70,13 @@ class ExponentialMovingAverage:
             torch._foreach_lerp_([ours[k] for k in means], [theirs[k] for k in means], 1 - decay)
         for key in ours.keys() - means:
             ours[key].copy_(theirs[key])
+
+    def _pair(self, model: nn.Module) -> tuple[dict[Any, Tensor], dict[Any, Tensor]]:
+        ours, theirs = _tensors(self.model), _tensors(bare(model))
+        if ours.keys() != theirs.keys():
+            found, expected = sorted(theirs.keys() - ours), sorted(ours.keys() - theirs)
+            raise ValueError(f"model has {found}; its average was made of one with {expected}")
+        return ours, theirs
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on from here."""
@@ -77,10 +92,3 @@ class ExponentialMovingAverage:
 def _tensors(model: nn.Module) -> dict[tuple[str, tuple[int, ...]], Tensor]:
     pairs = [*model.named_parameters(), *model.named_buffers()]
     return {(name, tuple(x.shape)): x for name, x in pairs}
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while hasattr(model, "_orig_mod") or isinstance(model, parallel):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
-    return model

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from math import isfinite
@@ -273,7 +273,7 @@ class Run:
         if self.batch == 1:
             check_batch(self.model, batch, self.train_loader, training=True)
         self.images, self.targets = _to_device(*batch, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with _precision(self.device, self.autocast):
             logits = self.model(self.images)
             if self.batch == 1:
                 check_logits(logits, self.targets, self.loss_fn, self.train_loader)
@@ -381,7 +381,7 @@ def _predict(
 ) -> tuple[Tensor, Tensor]:
     """All logits and targets of a loader, on the model's device."""
     device, outputs = _device_of(model), []
-    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+    with evaluating(model), _precision(device, autocast):
         for batch in loader:
             if not outputs:
                 check_batch(model, batch, loader, training=False)
@@ -421,6 +421,10 @@ def _to_device(images: Tensor, targets: Tensor, device: torch.device) -> tuple[T
     layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
     images = images.to(device, memory_format=layout, non_blocking=True)
     return images, targets.to(device, non_blocking=True)
+
+
+def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
 
 
 def _device_of(model: nn.Module) -> torch.device:
