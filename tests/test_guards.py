@@ -138,7 +138,7 @@ def test_an_answer_that_is_no_table_of_classes_is_named(answer, message, use):
     ("loader", "message"),
     [
         ([(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]), ["a", "b"])], "expected pairs of tensors"),
-        ([{"images": torch.rand(2, 3, 8, 8)}], "loader gives <class 'dict'>"),
+        ([{"images": torch.rand(2, 3, 8, 8)}], "loader gives dict"),
         ([(torch.rand(2, 3, 8, 8), [0, 1])], "expected pairs of tensors"),
         ([], "loader gave no batch"),
     ],
@@ -325,8 +325,6 @@ def test_a_gradient_that_explodes_is_said_once():
         model = make_model()
         factors = [1.0] * 6 + [1e4] * 6
         bright = [(x * f, t) for (x, t), f in zip(batches() * 4, factors, strict=True)]
-            (images * (1e4 if n > 5 else 1), t) for n, (images, t) in enumerate(batches() * 4)
-        ]
         train_one_epoch(model[3:], [(x[:, :2, :6, :6], t) for x, t in bright], sgd(model[3:], 1e-6))
 
     assert sum("times as long as usual" in message for message in warned(explode)) == 1

@@ -184,8 +184,9 @@ def resume(path, *, model=None, make=torch.optim.SGD, lr=0.1, loader=None, sched
     optimizer = make(model.parameters(), lr)
     scheduler = schedule(optimizer) if schedule else None
     parts = [*more.pop("parts", []), Checkpoint(path, resume=True, notes=more.pop("notes", None))]
+    loader = make_loader() if loader is None else loader
     fit(
-        model, make_loader() if loader is None else loader, make_loader(), optimizer, more.pop("epochs", 2),
+        model, loader, make_loader(), optimizer, more.pop("epochs", 2),
         scheduler=scheduler, step_scheduler="epoch" if schedule else None, parts=parts, **more,
     )  # fmt: skip
     return model

@@ -94,14 +94,11 @@ def check_batch(model: nn.Module, batch: Any, loader: Iterable[Any], training: b
     Raises:
         ValueError: if it is no pair of tensors, or the model cannot take pictures of its dtype.
     """
-    pair = isinstance(batch, list | tuple) and len(batch) == 2
-    if not (pair and all(isinstance(each, Tensor) for each in batch)):
-        kinds = (
-            [type(each).__name__ for each in batch] if isinstance(batch, list | tuple) else batch
-        )
+    kinds = [type(each).__name__ for each in batch] if isinstance(batch, list | tuple) else []
+    if len(kinds) != 2 or not all(isinstance(each, Tensor) for each in batch):
         raise ValueError(
-            f"loader gives {kinds!s:.80}; expected pairs of tensors, (images, targets); for several "
-            "inputs or targets write the loop by hand, as notebook 04 does"
+            f"loader gives {type(batch).__name__} {kinds}; expected pairs of tensors, (images, "
+            "targets); for several inputs or targets write the loop by hand, as notebook 04 does"
         )
     check_preprocessing(bare(model), loader)
     images, targets = batch
@@ -113,14 +110,14 @@ def check_batch(model: nn.Module, batch: Any, loader: Iterable[Any], training: b
         if error and not torch.is_autocast_enabled(weight.device.type):
             mend = "images.float() / 255" if images.dtype == torch.uint8 else f".to({weight.dtype})"
             raise ValueError(
-                f"images are {images.dtype} and the model's weights {weight.dtype}, which it cannot "
-                f"take ({error}); expected {weight.dtype}: {mend}"
+                f"images are {images.dtype} and the model's weights {weight.dtype}, which do not "
+                f"go together ({error}); expected {weight.dtype}: {mend}"
             )
     if training and _leaves_one(loader, len(images)) and _has_batch_norm(model):
         error = _try(deepcopy(bare(model)).train(), images[:1].to(weight.device))
         if error:
             raise ValueError(
-                f"the last batch of an epoch holds one picture, and batch norm cannot learn from it "
+                "the last batch of an epoch holds one picture, from which batch norm cannot learn "
                 f"({error}); pass drop_last=True to the loader, or another batch_size"
             )
 
@@ -194,7 +191,7 @@ def check_targets(targets: Tensor, logits: Tensor, loss_fn: Callable[..., Tensor
 
 
 def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: int | None) -> None:
-    """Refuse a schedule that would be moved as another kind, or not reach the end of the training."""
+    """Refuse a schedule that is moved as another kind, or ends before the training does."""
     name = type(scheduler).__name__
     needs = [
         p
@@ -204,7 +201,7 @@ def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: in
     fitting = ["metric"] if needs else ["batch"] if name == "OneCycleLR" else ["batch", "epoch"]
     if by not in fitting:
         raise ValueError(
-            f"step_scheduler is {by!r}; {name} moves by {' or '.join(map(repr, fitting))}: say which"
+            f"step_scheduler is {by!r}; {name} moves by {' or '.join(map(repr, fitting))}: say so"
         )
     if getattr(scheduler, "optimizer", run.optimizer) is not run.optimizer:
         raise ValueError(f"{name} moves another optimizer than the one that is given")

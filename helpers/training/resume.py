@@ -113,7 +113,7 @@ class Checkpoint(Part):
         state = load_checkpoint(path)
         if "feeding" not in state:
             raise ValueError(
-                f"{path} was written by version 0.1, whose order of batches cannot be gone on with; "
+                f"{path} was written by version 0.1, whose order of batches is another; "
                 "load_checkpoint reads its 'best_weights': train anew from them, with resume=False"
             )
         self.notes = {**state["notes"], **self.notes}
