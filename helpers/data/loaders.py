@@ -74,18 +74,14 @@ class BatchLoader(EpochOrder):
         kinds = {(stage.dtype, stage.ndim, stage.shape[:2]) for stage in self._stages}
         if kinds != {(torch.uint8, 4, (count, 3))}:
             found = ", ".join(f"{stage.dtype} {tuple(stage.shape)}" for stage in sent.values())
-            raise ValueError(
-                f"images are {found or 'an empty list'}; expected torch.uint8 ({count}, 3, H, W) "
-                f"for {count} targets, as decode_pictures gives"
-            )
+            wanted = f"torch.uint8 ({count}, 3, H, W) for {count} targets, as decode_pictures gives"
+            raise ValueError(f"images are {found or 'an empty list'}; expected {wanted}")
         self.images = self._stages[-1]
         self.sizes = tuple(tuple(stage.shape[2:]) for stage in self._stages)
-        self.augment = augment
-        self.preprocessing = preprocessing
-        self.drop_last = drop_last
+        self.augment, self.preprocessing, self.drop_last = augment, preprocessing, drop_last
         # Sent over once: made anew for each batch they would hold a GPU up every time.
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1)
+        mean, std = torch.tensor([preprocessing.mean, preprocessing.std]).view(2, 3, 1, 1)
+        self._offset, self._gain = (-mean / std).to(device), (1 / std).to(device)
 
     def __len__(self) -> int:
         full, rest = divmod(super().__len__(), self.batch_size)
@@ -96,6 +92,7 @@ class BatchLoader(EpochOrder):
 
     def _serve(self, epoch: int, skip: int, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         pictures = self._stages[min(epoch, len(self._stages)) - 1]
+        pixels = pictures.permute(0, 2, 3, 1)  # As they lie in memory: picking is copying rows.
         order = order.to(pictures.device)
         drawn = hasattr(self.augment, "draw")
         if drawn:  # For the whole epoch at once; each batch picks its rows.
@@ -104,7 +101,7 @@ class BatchLoader(EpochOrder):
             numbers, noise = (numbers.to(pictures.device) for numbers in table)
         for batch in range(skip, len(self)):
             picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            images = pictures[picked].float().div_(255)
+            images = pixels.index_select(0, picked).permute(0, 3, 1, 2).float().div_(255)
             if drawn:
                 images = self.augment.apply(images, numbers[picked], noise)
             elif self.augment is not None:
@@ -112,15 +109,13 @@ class BatchLoader(EpochOrder):
                 generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, place))
                 images = self.augment(images, generator)
             images = images.contiguous(memory_format=torch.channels_last)
-            yield images.sub(self._mean).div_(self._std), self.targets[picked]
+            yield torch.addcmul(self._offset, images, self._gain), self.targets[picked]
 
 
 def _class_indices(targets: Any) -> Tensor:
     found = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
     if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu":
-        raise ValueError(
-            f"targets are {found.dtype} {found.shape}; expected whole numbers (N,), one a picture"
-        )
+        raise ValueError(f"targets are {found.dtype} {found.shape}; expected whole numbers, (N,)")
     indices = torch.from_numpy(found.astype(np.int64))  # A copy, which nobody else changes.
     if ((indices < 0) & (indices != -100)).any():
         raise ValueError(f"targets hold {indices.min()}; expected class indices, 0 or more")
@@ -131,9 +126,9 @@ def _class_indices(targets: Any) -> Tensor:
 class Loaders:
     """The batches of the three splits.
 
-    >>> loaders = Loaders(train=[torch.ones(2)], valid=[torch.zeros(2)], test=[])
-    >>> next(iter(loaders.valid))
-    tensor([0., 0.])
+    >>> loaders = Loaders(train=["a batch", "another"], valid=["one to measure on"], test=[])
+    >>> list(loaders.train)
+    ['a batch', 'another']
     """
 
     train: Iterable[tuple[Tensor, Tensor]]

@@ -72,7 +72,7 @@ class EpochOrder:
         """
         if epoch < 1 or skip < 0:
             raise ValueError(f"epoch is {epoch}, skip {skip}; epochs count from 1, skip from 0")
-        self._next = epoch, skip
+        self._next = int(epoch), int(skip)
 
     def begin(self) -> tuple[int, int, Tensor]:
         """Begin a pass: its epoch, how many batches to skip, and the indices of all pictures."""
