@@ -29,11 +29,8 @@ LONGER = {
     "helpers.data.find_cards": 1350,
     # A data folder is checked, decoded and served: each stands on those before.
     "helpers.data.CardDataset": 140,
-    "helpers.data.BatchLoader": 170,
-    "helpers.data.Loaders": 175,
-    "helpers.data.ProgressiveLoader": 195,
-    "helpers.data.make_worker_loaders": 340,
-    "helpers.data.make_loaders": 395,
+    "helpers.data.make_worker_loaders": 260,
+    "helpers.data.make_loaders": 360,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
     # A download that is whole or not there, from a zip or from Kaggle.

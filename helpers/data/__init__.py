@@ -4,15 +4,10 @@ from helpers.data.audit import Report, audit, near_copies
 from helpers.data.augment import Augment
 from helpers.data.dataset import CardDataset, decode_pictures, list_pictures, read_picture
 from helpers.data.deck import CLASSES, JOKER, RANKS, SUITS, rank_and_suit
-from helpers.data.loaders import (
-    BatchLoader,
-    Loaders,
-    ProgressiveLoader,
-    make_loaders,
-    make_worker_loaders,
-)
+from helpers.data.loaders import BatchLoader, Loaders, make_loaders, make_worker_loaders
 from helpers.data.preprocessing import Preprocessing
 from helpers.data.render import render_card, render_deck
+from helpers.data.seeding import EpochOrder, SeededItems, mix_seed
 from helpers.data.source import check_cards, data_folder, download_kaggle, find_cards
 from helpers.data.splits import stratified_split
 
@@ -24,10 +19,11 @@ __all__ = [
     "Augment",
     "BatchLoader",
     "CardDataset",
+    "EpochOrder",
     "Loaders",
     "Preprocessing",
-    "ProgressiveLoader",
     "Report",
+    "SeededItems",
     "audit",
     "check_cards",
     "data_folder",
@@ -37,6 +33,7 @@ __all__ = [
     "list_pictures",
     "make_loaders",
     "make_worker_loaders",
+    "mix_seed",
     "near_copies",
     "rank_and_suit",
     "read_picture",

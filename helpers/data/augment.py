@@ -1,11 +1,12 @@
 """Augmentation of whole batches, on whatever device they are.
 
-Every function takes float images `(B, 3, H, W)` in 0..1 and draws one set of numbers an image
-from `generator`, so a batch of 64 costs one kernel call each instead of 64. There is no mirror:
+Every function takes float images `(B, 3, H, W)` in 0..1 and `numbers`, a row of random numbers in
+0..1 for each image, so a batch of 64 costs one kernel call each instead of 64. There is no mirror:
 a mirrored card is not a card. A half turn is.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 class Augment:
     """Random changes a photograph of a card may show without being another card.
 
-    The numbers are drawn on the CPU and sent to the images' device, so a seed gives the same
-    changes on every device.
+    `draw` makes the random numbers of many pictures at once, on the CPU, and `apply` needs no
+    others: a seed gives the same changes on every device, in whatever batch a picture comes. A
+    call does both. What is set to 0 costs nothing, and leaves the other changes as they are.
 
     Args:
         rotation: largest angle, in degrees either way.
@@ -54,25 +56,45 @@ class Augment:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return changed copies: `(B, 3, H, W)`, in 0..1."""
-        matrices = random_affine(
-            len(images),
-            rotation=self.rotation,
-            shift=self.shift,
-            scale=self.scale,
-            stretch=self.stretch,
-            shear=self.shear,
-            half_turn=self.half_turn,
-            generator=generator,
-        )
-        images = warp(images, matrices)
-        images = jitter_colour(images, self.brightness, self.contrast, self.tint, generator)
-        images = add_noise(images, self.noise, generator)
-        images = erase_rectangles(images, self.erase, self.erase_area, generator)
-        return images.clamp_(0, 1)
+        numbers, noise = self.draw(images.shape, generator)
+        return self.apply(images, numbers.to(images.device), noise.to(images.device))
+
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw for pictures of `shape`, `(N, 3, H, W)`: a row of 22 numbers each, and the noise."""
+        numbers = torch.rand(shape[0], 22, generator=generator)
+        # Eight pictures long: each gets a piece of it, begun anywhere. A normal number for every
+        # pixel of every picture would take longer than all other changes together.
+        noise = torch.randn(8 * math.prod(shape[1:]) if self.noise else 0, generator=generator)
+        return numbers, noise
+
+    def apply(self, images: Tensor, numbers: Tensor, noise: Tensor) -> Tensor:
+        """Return copies changed as these rows and this noise of `draw` say."""
+        place, colour, grain, patch = numbers.split([7, 5, 2, 8], dim=1)
+        moves = (self.rotation, self.shift, self.stretch, self.shear, self.half_turn)
+        if any(moves) or tuple(self.scale) != (1, 1):
+            matrices = random_affine(
+                place,
+                rotation=self.rotation,
+                shift=self.shift,
+                scale=self.scale,
+                stretch=self.stretch,
+                shear=self.shear,
+                half_turn=self.half_turn,
+            )
+            images = warp(images, matrices)
+        if self.brightness or self.contrast or self.tint:
+            images = jitter_colour(images, colour, self.brightness, self.contrast, self.tint)
+        if self.noise:
+            images = add_noise(images, grain, noise, self.noise)
+        if self.erase:
+            images = erase_rectangles(images, patch, self.erase, self.erase_area)
+        return images.clamp(0, 1)
 
 
 def random_affine(
-    count: int,
+    numbers: Tensor,
     *,
     rotation: float,
     shift: float,
@@ -80,27 +102,26 @@ def random_affine(
     stretch: float,
     shear: float,
     half_turn: float,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw `(count, 2, 3)` matrices from output to input places, for `warp`.
+    """Make `(B, 2, 3)` matrices from output to input places, for `warp`, of `(B, 7)` numbers.
 
-    The arguments are those of `Augment`.
+    The other arguments are those of `Augment`.
     """
-    angle = _uniform(count, -rotation, rotation, generator) * (math.pi / 180)
-    turned = torch.rand(count, generator=generator) < half_turn
-    angle = angle + math.pi * turned
-    slant = torch.tan(_uniform(count, -shear, shear, generator) * (math.pi / 180))
-    zoom = _uniform(count, *scale, generator)
-    ratio = 1 + _uniform(count, -stretch, stretch, generator) / 2
+    angle, turned, slant, zoom, ratio, *move = numbers.unbind(1)
+    angle = _between(-rotation, rotation, angle) * (math.pi / 180)
+    angle = angle + math.pi * (turned < half_turn)
+    slant = torch.tan(_between(-shear, shear, slant) * (math.pi / 180))
+    zoom = _between(*scale, zoom)
+    ratio = 1 + _between(-stretch, stretch, ratio) / 2
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    rotate = torch.stack([cosine, -sine, sine, cosine], 1).view(count, 2, 2)
-    one, zero = torch.ones(count), torch.zeros(count)
-    lean = torch.stack([one, slant, zero, one], 1).view(count, 2, 2)
+    rotate = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
+    one, zero = torch.ones_like(angle), torch.zeros_like(angle)
+    lean = torch.stack([one, slant, zero, one], 1).view(-1, 2, 2)
     # grid_sample asks where each output pixel comes from, so a zoom of 2 divides by 2.
     resize = torch.diag_embed(torch.stack([1 / (zoom * ratio), ratio / zoom], 1))
     # affine_grid's places run from -1 to 1, so a shift by one side is 2.
-    move = 2 * _uniform((count, 2, 1), -shift, shift, generator)
-    return torch.cat([rotate @ lean @ resize, move], dim=2)
+    move = 2 * _between(-shift, shift, torch.stack(move, 1))
+    return torch.cat([rotate @ lean @ resize, move[:, :, None]], dim=2)
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
@@ -113,56 +134,50 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def jitter_colour(
-    images: Tensor,
-    brightness: float,
-    contrast: float,
-    tint: float,
-    generator: torch.Generator | None = None,
+    images: Tensor, numbers: Tensor, brightness: float, contrast: float, tint: float
 ) -> Tensor:
-    """Scale each image's light, its contrast about its own mean, and its colour channels."""
-    count = len(images)
-    light = 1 + _uniform((count, 1, 1, 1), -brightness, brightness, generator)
-    spread = 1 + _uniform((count, 1, 1, 1), -contrast, contrast, generator)
-    colour = 1 + _uniform((count, 3, 1, 1), -tint, tint, generator)
-    # light * colour * (mean + spread * (image - mean)), folded into one multiply and one add.
-    gain = (light * colour * spread).to(images)
+    """Scale each image's light, its contrast about its own mean, its colours: `(B, 5)` numbers."""
+    light, spread, colour = numbers[:, :, None, None].split([1, 1, 3], dim=1)
+    colour = 1 + _between(-tint, tint, colour)
+    colour = colour * (1 + _between(-brightness, brightness, light))
+    spread = 1 + _between(-contrast, contrast, spread)
+    # colour * (mean + spread * (image - mean)), folded into one multiply and one add.
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul((light * colour * (1 - spread)).to(images) * mean, images, gain)
+    offset = (colour * (1 - spread)).to(images) * mean
+    return torch.addcmul(offset, images, (colour * spread).to(images))
 
 
-def add_noise(images: Tensor, deviation: float, generator: torch.Generator | None = None) -> Tensor:
-    """Add normal noise whose standard deviation, up to `deviation`, differs by image."""
-    amount = _uniform((len(images), 1, 1, 1), 0, deviation, generator).to(images)
-    seed = torch.randint(2**62, (), generator=generator).item()
-    # Drawn where the images are: sending a batch of noise over would cost more than making it.
-    source = torch.Generator(images.device).manual_seed(seed)
-    noise = torch.randn(images.shape, generator=source, device=images.device, dtype=images.dtype)
-    return torch.addcmul(images, noise, amount)
+def add_noise(images: Tensor, numbers: Tensor, noise: Tensor, deviation: float) -> Tensor:
+    """Add a piece of `noise` to each image: `(B, 2)` numbers say how much of it, and from where.
+
+    The standard deviation, up to `deviation`, differs by image.
+    """
+    count, channels, height, width = images.shape
+    pieces = noise.unfold(0, channels * height * width, 1)  # From every place, without a copy.
+    picked = pieces[(numbers[:, 1] * (len(pieces) - 1)).long()]
+    # In channels_last order, as the images of a BatchLoader are.
+    picked = picked.view(count, height, width, channels).permute(0, 3, 1, 2).to(images)
+    return torch.addcmul(images, picked, (deviation * numbers[:, :1, None, None]).to(images))
 
 
 def erase_rectangles(
-    images: Tensor,
-    probability: float,
-    area: tuple[float, float] = (0.02, 0.12),
-    generator: torch.Generator | None = None,
+    images: Tensor, numbers: Tensor, probability: float, area: tuple[float, float]
 ) -> Tensor:
-    """Replace a rectangle of some images by one colour: random erasing (arXiv:1708.04896)."""
-    count, _, height, width = images.shape
-    chosen = torch.rand(count, generator=generator) < probability
-    share = _uniform(count, *area, generator)
-    aspect = torch.exp(_uniform(count, -1, 1, generator))  # e:1 to 1:e
-    half_height = (share * aspect).sqrt() / 2 * height
-    half_width = (share / aspect).sqrt() / 2 * width
-    row = torch.rand(count, generator=generator) * height
-    column = torch.rand(count, generator=generator) * width
-    colour = torch.rand((count, 3, 1, 1), generator=generator).to(images)
-    rows = (torch.arange(height) - row[:, None]).abs() < half_height[:, None]
-    columns = (torch.arange(width) - column[:, None]).abs() < half_width[:, None]
-    inside = rows[:, None, :, None] & columns[:, None, None, :] & chosen[:, None, None, None]
-    return torch.where(inside.to(images.device), colour, images)
+    """Put one colour in a rectangle of some images: random erasing (arXiv:1708.04896).
+
+    Of `(B, 8)` numbers, five say whether, how large and where; the last three are the colour.
+    """
+    height, width = images.shape[2:]
+    chosen, share, aspect, row, column = numbers[:, :5, None].unbind(1)
+    share = _between(*area, share)
+    aspect = torch.exp(_between(-1, 1, aspect))  # e:1 to 1:e
+    rows = (torch.arange(height, device=images.device) - row * height).abs()
+    columns = (torch.arange(width, device=images.device) - column * width).abs()
+    rows = rows < (share * aspect).sqrt() / 2 * height
+    columns = (columns < (share / aspect).sqrt() / 2 * width) & (chosen < probability)
+    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(inside, numbers[:, 5:, None, None].to(images), images)
 
 
-def _uniform(
-    shape: int | tuple[int, ...], low: float, high: float, generator: torch.Generator | None
-) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
+def _between(low: float, high: float, numbers: Tensor) -> Tensor:
+    return low + (high - low) * numbers
