@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from helpers.training import measure_autocast, pick_device, seed_everything
+from helpers.training.device import _synchronise
 
 
 def test_environment_overrides(monkeypatch):
@@ -22,15 +23,22 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name):
         pick_device()
 
 
-def test_first_of_cuda_mps_cpu(monkeypatch):
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_the_accelerator_if_there_is_one_else_the_cpu(monkeypatch, name):
     monkeypatch.delenv("CARDS_DEVICE", raising=False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device().type == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device().type == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert pick_device().type == "cpu"
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(name))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert pick_device() == torch.device(name)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert pick_device() == torch.device("cpu")
+
+
+def test_timings_wait_for_the_accelerator(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    _synchronise(torch.device("cpu"))
+    _synchronise(torch.device("cuda", 0))
+    assert waited == [torch.device("cuda", 0)]
 
 
 def test_seed_fixes_all_three_generators():

@@ -141,7 +141,7 @@ def _encode(state: Mapping[str, Any]) -> memoryview:
     # The bytes of a file, of which it is known that they can be read back.
     file = io.BytesIO()
     try:
-        _check_plain(dict(state), "state")
+        _check_plain(dict(state) if isinstance(state, Mapping) else state, "state")
         torch.save(dict(state), file)
         # A zip archive ends with the length of a comment, 0 so far, and the comment.
         comment = f"pytorch-practice checkpoint 2, torch {torch.__version__}, sha256 ".encode()
@@ -149,7 +149,7 @@ def _encode(state: Mapping[str, Any]) -> memoryview:
         file.write((len(comment) + 64).to_bytes(2, "little") + comment)
         file.write(hashlib.sha256(file.getbuffer()).hexdigest().encode())
         file.seek(0)
-        torch.load(file, weights_only=True)
+        torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
             f"{_reason(error)}, which cannot be read back; a checkpoint holds tensors, numbers, "
@@ -192,7 +192,7 @@ def _write(path: Path, data: memoryview, keep: int) -> None:
         raise IsADirectoryError(errno.EISDIR, "a folder or a device has that name")
     prefix = f".{path.name[:40]}-"
     for leftover in path.parent.iterdir():
-        if leftover.name.startswith(prefix):
+        if leftover.name.startswith(prefix) and len(leftover.name) == len(prefix) + 8:
             with suppress(OSError):  # Locked: its owner is at work.
                 with leftover.open("r+b") as file:
                     _lock(file)
