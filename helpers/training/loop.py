@@ -1,4 +1,4 @@
-"""The training loop, smallest piece first: logits, an evaluation, a step, an epoch, a training."""
+"""The training loop, smallest piece first: logits, an evaluation, an epoch, a training."""
 
 import time
 import warnings
@@ -36,10 +36,9 @@ def predict_logits(
 ) -> tuple[Tensor, Tensor]:
     """Run the model over a whole split and keep every logit, so each figure is one pass away.
 
-    The model runs in evaluation mode; afterwards each submodule is back in its own mode.
-
     Args:
-        model: `(B, 3, H, W)`, or what else it takes, to logits `(B, classes)`.
+        model: `(B, 3, H, W)`, or what else it takes, to logits `(B, classes)`; run in evaluation
+            mode, and then each submodule is put back into its own.
         loader: gives images and targets; it must not shuffle if rows are to match files.
         autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
 
@@ -101,13 +100,12 @@ def train_one_epoch(
         loader: gives images and targets: `(B,)` class indices, or the `(B, classes)` probabilities
             that v2.CutMix and v2.MixUp of torchvision make; their accuracy is by the likeliest.
         optimizer: of the model's parameters.
-        loss_fn: logits and targets to a scalar.
-        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+        loss_fn, autocast: as in `evaluate`.
         parts: what else happens before and after each step, such as `ClipGradients(1.0)`.
 
     Returns:
-        `loss`, `accuracy`, `correct` and `count` as in `evaluate`, over the logits that each sample
-        got when it was met, in training mode.
+        What `evaluate` does, over the logits that each sample got when it was met, in training
+        mode.
 
     Raises:
         FloatingPointError: before the step if a loss or a gradient is not finite, naming the batch.
@@ -142,22 +140,17 @@ def fit(
 ) -> "History":
     """Train for a number of epochs and leave the model with its best weights.
 
-    The loop only trains, measures and keeps the history; all else is done by its parts, which are
-    told before the training, before and after every step, after every epoch and after the
-    training. `FiniteGradients()`, `KeepBest()` and `ProgressBar()` are there unless `parts` brings
-    one of their kind.
+    The loop trains, measures and keeps the history; all else is done by its parts, which are told
+    before the training, before and after every step, after every epoch and after the training.
+    `FiniteGradients()`, `KeepBest()` and `ProgressBar()` are there unless `parts` has one of the
+    kind.
 
     Args:
-        model: trained on the device it is on, in channels_last memory format.
+        model, optimizer, loss_fn, autocast: as in `train_one_epoch`.
         train_loader: batches to learn from; told the epoch, from 1, if it has `set_epoch`.
         valid_loader: batches to measure on after every epoch; the test set has no part in this.
-        optimizer: of the model's parameters.
         epochs: passes over `train_loader`, those before a resume included.
-        loss_fn: logits and targets to a scalar.
-        scheduler: any schedule of `torch.optim.lr_scheduler` or like it.
-        step_scheduler: when it moves, after every `"batch"` or `"epoch"`. `OneCycleLR` and
-            `ReduceLROnPlateau` know: by batch, and by what was measured after an epoch.
-        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+        scheduler, step_scheduler: a schedule, and when it moves; see `Schedule`.
         parts: `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`, `Checkpoint`,
             `Log`, `LiveCurves`, or your own subclass of `Part`.
 
@@ -166,8 +159,7 @@ def fit(
         interrupted (Ctrl-C). An error on the way carries it as `error.history`.
 
     Raises:
-        FloatingPointError: if a loss or a gradient is not finite, naming epoch and batch.
-        ValueError: before the first step, if arguments, a batch or a checkpoint do not fit.
+        FloatingPointError, ValueError: as `train_one_epoch`.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> batches = [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)]
@@ -179,33 +171,42 @@ def fit(
     check_positive("epochs", epochs, whole=True)
     if scheduler is not None:
         parts = [Schedule(scheduler, step_scheduler), *parts]
-    defaults = [FiniteGradients(), KeepBest(), ProgressBar()]
-    parts = [each for each in defaults if not any(isinstance(p, type(each)) for p in parts)] + [
-        *parts
-    ]
-    run = Run(model, train_loader, optimizer, valid_loader, epochs, loss_fn, autocast, parts)
+    for default in (ProgressBar(), KeepBest(), FiniteGradients()):
+        if not any(isinstance(part, type(default)) for part in parts):
+            parts = [default, *parts]
     model.to(memory_format=torch.channels_last)
+    run = Run(model, train_loader, optimizer, valid_loader, epochs, loss_fn, autocast, parts)
     check_run(run)
     run.tell("before_training")
-    history = run.history
+    rows = run.history.rows
     try:
-        while len(history.rows) < epochs and not run.stop:
-            start = time.perf_counter()
-            run.epoch = len(history.rows) + 1
+        while len(rows) < epochs and not run.stop:
+            start, run.epoch = time.perf_counter(), len(rows) + 1
             train = run.train_epoch()
             valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn, autocast=autocast)
-            history.add(run.epoch, train, valid, optimizer, time.perf_counter() - start)
+            row = {
+                "epoch": run.epoch,
+                "train_loss": train["loss"],
+                "train_accuracy": train["accuracy"],
+                "valid_loss": valid["loss"],
+                "valid_accuracy": valid["accuracy"],
+                "learning_rate": float(optimizer.param_groups[0]["lr"]),
+                "seconds": time.perf_counter() - start,
+            }
+            rows.append(row)
             check_epoch(run)
             run.tell("after_epoch")
     except KeyboardInterrupt:
-        done = len(history.rows)
-        warnings.warn(f"interrupted; the history holds {done} of {epochs} epochs", stacklevel=2)
+        warnings.warn(f"interrupted; the history holds {len(rows)} epochs", stacklevel=2)
     except Exception as error:
-        error.history = history
+        error.history = run.history
+        error.add_note(
+            f"in epoch {run.epoch}, batch {run.batch}; error.history has the epochs done"
+        )
         raise
     finally:
         run.tell("after_training")
-    return history
+    return run.history
 
 
 @dataclass
@@ -231,11 +232,11 @@ class Run:
     model: nn.Module
     train_loader: Batches
     optimizer: Optimizer
-    valid_loader: Batches | None = None
+    valid_loader: Batches = ()
     epochs: int = 1
     loss_fn: Loss = F.cross_entropy
     autocast: bool = False
-    parts: list[Part] = field(default_factory=list)
+    parts: Sequence[Part] = ()
     epoch: int = 0
     batch: int = 0
     stop: bool = False
@@ -253,16 +254,19 @@ class Run:
         for part in self.parts:
             getattr(part, event)(self)
 
+    def begin_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the batches of the epoch; a loader or sampler that wants to know it is told."""
+        for feeder in (self.train_loader, getattr(self.train_loader, "sampler", None)):
+            if self.epoch and hasattr(feeder, "set_epoch"):
+                feeder.set_epoch(self.epoch)
+        return iter(self.train_loader)
+
     def train_epoch(self) -> dict[str, float]:
         """Take a step for each batch; return what `train_one_epoch` returns."""
         train_mode(self.model)
-        batches = self.rest
-        if batches is None:
-            self.batch, self.outputs = 0, []
-            if self.epoch and hasattr(self.train_loader, "set_epoch"):
-                self.train_loader.set_epoch(self.epoch)
-            batches = iter(self.train_loader)
-        for batch in batches:
+        if self.rest is None:
+            self.rest, self.batch, self.outputs = self.begin_epoch(), 0, []
+        for batch in self.rest:
             self.step(batch)
         self.rest = None
         return _measure(*_join(self.outputs), self.loss_fn)
@@ -302,20 +306,6 @@ class History:
 
     rows: list[dict[str, float]] = field(default_factory=list)
     monitor: str | None = "valid_accuracy"
-
-    def add(
-        self,
-        epoch: int,
-        train: dict[str, float],
-        valid: dict[str, float],
-        optimizer: Optimizer,
-        seconds: float,
-    ) -> None:
-        """Add an epoch."""
-        row = {f"train_{name}": train[name] for name in ("loss", "accuracy")}
-        row |= {f"valid_{name}": valid[name] for name in ("loss", "accuracy")}
-        rate = float(optimizer.param_groups[0]["lr"])  # A number: a tensor would go on changing.
-        self.rows.append({"epoch": epoch, **row, "learning_rate": rate, "seconds": seconds})
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -395,8 +385,8 @@ def _predict(
 def _join(outputs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     if not outputs:
         raise ValueError(
-            "loader gave no batch; expected at least one picture (a generator is "
-            "used up by its first pass: give a list or a DataLoader)"
+            "loader gave no batch; expected at least one picture (a generator is used up by its "
+            "first pass: give a list or a DataLoader)"
         )
     logits, targets = (torch.cat(batches) for batches in zip(*outputs, strict=True))
     # bfloat16, which autocast gives, has three digits: too few for a loss.
