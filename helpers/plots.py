@@ -197,26 +197,32 @@ def plot_confusion(
     """Draw how often each class (row) was called each class (column).
 
     Shade is the share of the row, under a square root so that a single mistake can be seen; what
-    was right is blue, mistakes are orange, and each cell that is not empty holds its count.
+    was right is blue, mistakes are orange, and each cell that is not empty holds its count. Where
+    the matrix holds shares already, those are shown, in percent, and are the shade.
 
     Args:
-        matrix: counts `(classes, classes)`, rows true, as from `confusion_matrix`.
+        matrix: counts `(classes, classes)`, rows true, as from `confusion_matrix`; or shares, those
+            of a class never met being nan or 0.
         classes: names, in the matrix's order.
         title: above the figure.
         axes: where to draw; a new figure by default.
 
     Raises:
-        ValueError: if `matrix` is not square, is empty, or does not fit `classes`.
+        ValueError: if `matrix` is empty, does not fit `classes`, or holds less than 0.
 
     >>> plot_confusion(np.array([[4, 1], [0, 5]]), ["ace", "two"]).get_xlabel()
     'predicted'
     """
-    counts = np.asarray(matrix)
+    counts = np.nan_to_num(np.asarray(matrix, dtype=np.float64))
     size = len(classes)
     if size == 0 or counts.shape != (size, size):
         raise ValueError(f"matrix has shape {counts.shape}; expected ({size}, {size}), as classes")
+    if counts.min() < 0:
+        raise ValueError(f"matrix holds {counts.min():g}; expected counts or shares, 0 or more")
+    are_shares = counts.max() < 1 + 1e-6 and (counts % 1 > 0).any()
     axes = axes or _new_axes((max(3.5, 1.5 + 0.165 * size), max(3.5, 1.5 + 0.165 * size)))
-    shade = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    sums = 1 if are_shares else counts.sum(axis=1, keepdims=True).clip(1e-9)
+    shade = np.sqrt(counts / sums)
     right = np.eye(size, dtype=bool)
     for mask, color in ((right, BLUE), (~right, ORANGE)):
         cells = np.ma.masked_where(~mask | (counts == 0), shade)
@@ -225,7 +231,9 @@ def plot_confusion(
     for row, column in np.argwhere(counts):
         ink = "white" if shade[row, column] > 0.7 else "black"
         style = {"ha": "center", "va": "center", "color": ink, "fontsize": font}
-        axes.text(column, row, f"{counts[row, column]:g}", **style)
+        text = _share_or_count(counts[row, column], are_shares)
+        # Where cells are small, a sign would not fit.
+        axes.text(column, row, text.rstrip("%") if size > 20 else text, **style)
     axes.set_xticks(range(size), classes, rotation=90, fontsize=font + 1)
     axes.set_yticks(range(size), classes, fontsize=font + 1)
     axes.tick_params(length=0)
@@ -390,6 +398,13 @@ def _finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "", grid: st
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#C0C0C0")
     return axes
+
+
+def _share_or_count(value: float, is_share: bool) -> str:
+    """A share in whole percents; a count in full, or in three digits if it is a mean of some."""
+    if is_share:
+        return "<1%" if value < 0.005 else f"{value:.0%}"
+    return f"{value:.0f}" if value % 1 == 0 else f"{value:.3g}"
 
 
 def _tint(color: str) -> LinearSegmentedColormap:

@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,6 +117,18 @@ class TestWilsonInterval:
             covered += probability * (low <= 0.8 <= high)
         assert 0.92 < covered < 0.98
 
+    @pytest.mark.parametrize(("correct", "total"), [(238, 265), (1, 3), (12_345_677, 16_777_217)])
+    def test_an_accuracy_times_its_total_is_its_count(self, correct, total):
+        expected = wilson_interval(correct, total)
+        assert wilson_interval(correct / total * total, total) == expected
+        assert wilson_interval(torch.tensor(correct), total) == expected
+        assert wilson_interval(np.int64(correct), total) == expected
+
+    @pytest.mark.parametrize("share", [238 / 265, 0.5, np.float32(0.9), 237.5])
+    def test_a_share_is_no_count(self, share):
+        with pytest.raises(ValueError, match=r"correct is .*; expected a count, not a share"):
+            wilson_interval(share, 265)
+
     @pytest.mark.parametrize(
         ("arguments", "name"),
         [((0, 0), "total"), ((5, 4), "correct"), ((-1, 4), "correct"), ((1, 2, 1.0), "confidence")],
@@ -202,6 +216,69 @@ class TestWorstMistakes:
     def test_classes_do_not_fit(self):
         with pytest.raises(ValueError, match="classes has 3 names; expected 7"):
             worst_mistakes(*random_logits(), list("abc"))
+
+
+def number_by_number(indices: torch.Tensor) -> pd.Series:
+    """Labelled from 5 on, so that `series[0]` would fail."""
+    return pd.Series(indices.tolist(), index=range(5, 5 + len(indices)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda indices: indices.tolist(),
+        lambda indices: tuple(indices.tolist()),
+        lambda indices: indices.numpy(),
+        lambda indices: indices.numpy().astype(np.uint16),
+        lambda indices: list(indices),
+        lambda indices: indices.int(),
+        lambda indices: indices.byte(),
+        number_by_number,
+    ],
+    ids=["list", "tuple", "array", "uint16", "tensors", "int32", "uint8", "series"],
+)
+def test_indices_may_be_held_by_anything(kind):
+    logits, targets = random_logits(images=300)
+    predictions = logits.argmax(1)
+    names = CLASSES[:7]
+    given = kind(targets), kind(predictions)
+    assert torch.equal(
+        confusion_matrix(*given, 7), confusion_matrix(targets, predictions, 7)
+    )  # 7 * 6 + 6 fits into uint8, the 300 images do not.
+    pd.testing.assert_frame_equal(
+        per_class_report(*given, names), per_class_report(targets, predictions, names)
+    )
+    expected = rank_and_suit_accuracy(targets, predictions, names)
+    assert rank_and_suit_accuracy(*given, names) == expected
+    assert accuracy(logits, given[0]) == accuracy(logits.numpy(), targets) == expected["card"]
+    pd.testing.assert_frame_equal(
+        worst_mistakes(logits.numpy(), given[0], names), worst_mistakes(logits, targets, names)
+    )
+
+
+def test_small_indices_of_many_classes_do_not_overflow():
+    targets = torch.tensor([200, 254], dtype=torch.uint8)
+    matrix = confusion_matrix(targets, targets, 255)
+    assert matrix.nonzero().tolist() == [[200, 200], [254, 254]]
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        (["a", "b"], "targets has dtype <U1"),
+        ([True, False], "targets has dtype bool"),
+        (np.array([0.0, 1.0]), "targets has dtype float64"),
+        ([0, None], "targets has dtype object"),
+        ([[1, 0], [0, 1]], r"targets has shape \(2, 2\)"),
+        (1, r"targets has shape \(\)"),
+        (torch.tensor(1), r"targets has shape \(\)"),
+    ],
+)
+def test_what_holds_no_indices(found, name):
+    with pytest.raises(ValueError, match=name):
+        confusion_matrix(found, [0, 1], 2)
+    with pytest.raises(ValueError, match=name):
+        top_k_accuracy([[0.1, 0.2], [0.2, 0.1]], found, k=1)
 
 
 @pytest.mark.parametrize(

@@ -153,10 +153,48 @@ class TestPlotConfusion:
         assert right.compressed() == pytest.approx([(4 / 5) ** 0.5, (7 / 9) ** 0.5])
         assert wrong.compressed() == pytest.approx([(1 / 5) ** 0.5, (2 / 9) ** 0.5])
 
+    @pytest.mark.parametrize("axis", [0, 1, None])
+    def test_shares_are_shown_in_percent_and_are_the_shade(self, axis):
+        counts = np.array([[6, 1, 0], [0, 0, 0], [1, 1, 400]])
+        with np.errstate(invalid="ignore"):  # 0 / 0 where a class was never met.
+            shares = counts / counts.sum(axis=axis, keepdims=True)
+        axes = plots.plot_confusion(torch.from_numpy(shares).float(), ["a", "b", "c"])
+        right, wrong = (image.get_array() for image in axes.images)
+        for image, cells in ((right, [(0, 0), (2, 2)]), (wrong, [(0, 1), (2, 0), (2, 1)])):
+            expected = [shares[cell] ** 0.5 for cell in cells]
+            assert image.compressed() == pytest.approx(expected, abs=1e-6)
+        texts = {text.get_position(): text.get_text() for text in axes.texts}
+        names = {0: "86% 50% 14% 50% 100%", 1: "86% 14% <1% <1% 100%", None: "1% <1% <1% <1% 98%"}
+        places = [(0, 0), (1, 0), (0, 2), (1, 2), (2, 2)]
+        assert texts == dict(zip(places, names[axis].split(), strict=True))
+
+    def test_rows_look_the_same_as_counts_and_as_shares(self):
+        counts = torch.tensor([[30, 10], [7, 13]])
+        both = [
+            [image.get_array().compressed() for image in plots.plot_confusion(m, ["a", "b"]).images]
+            for m in (counts, counts / counts.sum(1, keepdim=True))
+        ]
+        assert np.concatenate(both[0]) == pytest.approx(np.concatenate(both[1]))
+
+    def test_other_numbers_are_readable_too(self):
+        def texts(matrix):
+            return [text.get_text() for text in plots.plot_confusion(matrix, ["a", "b"]).texts]
+
+        assert texts(np.eye(2)) == ["1", "1"]  # As counts are.
+        assert texts(np.array([[12345678, 0], [0, 3]])) == ["12345678", "3"]
+        assert texts(np.array([[13, 1], [2, 11]]) / 3) == ["4.33", "0.333", "0.667", "3.67"]
+
+    def test_percents_of_many_classes_have_no_sign_since_cells_are_small(self):
+        shares = np.eye(21) * 0.75
+        texts = plots.plot_confusion(shares, [f"class {i}" for i in range(21)]).texts
+        assert {text.get_text() for text in texts} == {"75"}
+
     @pytest.mark.parametrize("shape", [(2, 3), (4, 4), (3,)])
     def test_bad_input(self, shape):
         with pytest.raises(ValueError, match="matrix has shape"):
             plots.plot_confusion(torch.zeros(shape), ["a", "b", "c"])
+        with pytest.raises(ValueError, match="matrix holds -1; expected counts or shares"):
+            plots.plot_confusion(torch.tensor([[1, -1], [0, 1]]), ["a", "b"])
 
 
 class TestPlotMistakes:

@@ -16,9 +16,7 @@ from helpers.data.preprocessing import check_preprocessing
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@pytest.mark.parametrize(
-    "kind", [list, np.array, iter, lambda numbers: torch.tensor(numbers).double()]
-)
+@pytest.mark.parametrize("kind", [list, np.array, lambda numbers: torch.tensor(numbers).double()])
 def test_any_three_numbers_are_taken_as_a_tuple(kind):
     mean, std = (0.5, 0.25, 0.125), (1, 0.5, 2)
     found = Preprocessing(mean=kind(mean), std=kind(std))
@@ -36,7 +34,7 @@ def test_it_comes_back_from_json_pickle_and_replace():
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
-@pytest.mark.parametrize("value", [0.5, (0.5,), [0.5] * 4, (), None])
+@pytest.mark.parametrize("value", [0.5, (0.5,), [0.5] * 4, ()])
 def test_no_three_numbers(name, value):
     with pytest.raises(ValueError, match=f"{name} is .*; expected "):
         Preprocessing(**{name: value})

@@ -4,15 +4,61 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.data.deck import rank_and_suit
+from helpers.data.preprocessing import check_preprocessing
+from helpers.training.loop import evaluating
+
+Indices = Tensor | np.ndarray | Sequence[int]
 
 
-def accuracy(logits: Tensor, targets: Tensor) -> float:
+@torch.no_grad()  # Not inference_mode: features are often what the next layer is trained on.
+def predict_logits(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    device: str | torch.device | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run the model over a whole split and keep every logit, so each figure is one pass away.
+
+    The model runs in evaluation mode; afterwards each submodule is back in its own mode.
+
+    Args:
+        model: `(B, 3, H, W)` to logits `(B, classes)`.
+        loader: gives images and targets; it must not shuffle if rows are to match files.
+        device: where the images are sent; that of the model's parameters by default.
+
+    Returns:
+        float32 logits `(N, classes)` and int64 targets `(N,)`, on the CPU, in loader order.
+
+    Raises:
+        ValueError: if `loader` gives no batch, or normalises otherwise than a pretrained model
+            expects.
+
+    >>> batches = [(torch.rand(2, 4), torch.tensor([0, 2]))]
+    >>> logits, targets = predict_logits(nn.Linear(4, 3), batches)
+    >>> logits.shape, targets.tolist()
+    (torch.Size([2, 3]), [0, 2])
+    """
+    check_preprocessing(model, loader)
+    if device is None:
+        parameter = next(model.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+    logits, targets = [], []
+    with evaluating(model):
+        for images, batch_targets in loader:
+            logits.append(model(images.to(device)).float().cpu())
+            targets.append(batch_targets.cpu().long())
+    if not logits:
+        raise ValueError("loader gave no batch; expected at least one image")
+    return torch.cat(logits), torch.cat(targets)
+
+
+def accuracy(logits: Tensor, targets: Indices) -> float:
     """The share of images whose largest logit is the target's; of equal logits the first counts.
 
     Args:
@@ -28,7 +74,7 @@ def accuracy(logits: Tensor, targets: Tensor) -> float:
     return top_k_accuracy(logits, targets, k=1)
 
 
-def top_k_accuracy(logits: Tensor, targets: Tensor, k: int = 5) -> float:
+def top_k_accuracy(logits: Tensor, targets: Indices, k: int = 5) -> float:
     """The share of images whose target is among the k largest logits.
 
     Of equal logits the one with the lower index comes first, as in `argmax`. So a model that
@@ -45,14 +91,14 @@ def top_k_accuracy(logits: Tensor, targets: Tensor, k: int = 5) -> float:
     >>> top_k_accuracy(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1]), k=2)
     1.0
     """
-    _check_logits(logits, targets)
+    logits, targets = _check_logits(logits, targets)
     classes = logits.shape[1]
     if not 1 <= k <= classes:
         raise ValueError(f"k is {k}; expected 1 to {classes}, the number of classes")
     own = logits.gather(1, targets[:, None])
     lower_index = torch.arange(classes, device=logits.device) < targets[:, None]
     ahead = (logits > own) | ((logits == own) & lower_index)
-    return (ahead.sum(1) < k).double().mean().item()
+    return (ahead.sum(1) < k).sum().item() / len(targets)
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -65,7 +111,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         Lower and upper end.
 
     Raises:
-        ValueError: if not 0 <= correct <= total, total is 0, or confidence is not in (0, 1).
+        ValueError: if not 0 <= correct <= total, total is 0, `correct` is no whole number (to
+            0.001: an accuracy times its total will do), or confidence is not in (0, 1).
 
     >>> [round(end, 3) for end in wilson_interval(238, 265)]
     [0.856, 0.929]
@@ -74,6 +121,9 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         raise ValueError(f"total is {total}; expected at least 1 image")
     if not 0 <= correct <= total:
         raise ValueError(f"correct is {correct}; expected 0 to {total}, the total")
+    if abs(correct - round(float(correct))) > 1e-3:
+        raise ValueError(f"correct is {correct}; expected a count, not a share of the {total}")
+    correct = round(float(correct))
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; expected between 0 and 1, such as 0.95")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -87,11 +137,11 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     return low, high
 
 
-def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
+def confusion_matrix(targets: Indices, predictions: Indices, num_classes: int) -> Tensor:
     """Count how often class i (row) was called class j (column).
 
     Args:
-        targets: `(N,)` true class indices.
+        targets: `(N,)` true class indices; here and below a tensor, an array or a list.
         predictions: `(N,)` predicted class indices, such as `logits.argmax(1)`.
         num_classes: length of both sides.
 
@@ -104,13 +154,15 @@ def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> 
     >>> confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    _check_pairs(targets, predictions, num_classes)
+    targets, predictions = _check_pairs(targets, predictions, num_classes)
     # Each (row, column) is one cell number, and bincount counts cell numbers.
     cells = targets * num_classes + predictions
     return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def per_class_report(targets: Tensor, predictions: Tensor, classes: Sequence[str]) -> pd.DataFrame:
+def per_class_report(
+    targets: Indices, predictions: Indices, classes: Sequence[str]
+) -> pd.DataFrame:
     """Precision, recall, F1 and support of every class.
 
     A ratio with nothing below the line is 0: precision of a class never predicted, recall of a
@@ -143,7 +195,7 @@ def per_class_report(targets: Tensor, predictions: Tensor, classes: Sequence[str
 
 
 def rank_and_suit_accuracy(
-    targets: Tensor, predictions: Tensor, classes: Sequence[str]
+    targets: Indices, predictions: Indices, classes: Sequence[str]
 ) -> dict[str, float]:
     """Accuracy of the whole card, of its rank alone and of its suit alone.
 
@@ -163,7 +215,7 @@ def rank_and_suit_accuracy(
     >>> rank_and_suit_accuracy(torch.tensor([0, 1]), torch.tensor([1, 1]), names)
     {'card': 0.5, 'rank': 1.0, 'suit': 0.5}
     """
-    _check_pairs(targets, predictions, len(classes))
+    targets, predictions = _check_pairs(targets, predictions, len(classes))
     names = [rank_and_suit(name) for name in classes]
     pairs = list(zip(targets.tolist(), predictions.tolist(), strict=True))
     return {
@@ -174,7 +226,7 @@ def rank_and_suit_accuracy(
 
 
 def worst_mistakes(
-    logits: Tensor, targets: Tensor, classes: Sequence[str], k: int = 12
+    logits: Tensor, targets: Indices, classes: Sequence[str], k: int = 12
 ) -> pd.DataFrame:
     """The images the model got wrong, those it was most wrong about first.
 
@@ -196,7 +248,7 @@ def worst_mistakes(
     >>> worst_mistakes(logits, torch.tensor([0, 0]), ["ace", "two"])["predicted"].tolist()
     ['two']
     """
-    _check_logits(logits, targets)
+    logits, targets = _check_logits(logits, targets)
     if len(classes) != logits.shape[1]:
         raise ValueError(f"classes has {len(classes)} names; expected {logits.shape[1]}")
     if k < 0:
@@ -217,37 +269,34 @@ def worst_mistakes(
     )
 
 
-def _check_logits(logits: Tensor, targets: Tensor) -> None:
+def _check_logits(logits: Tensor, targets: Indices) -> tuple[Tensor, Tensor]:
+    logits = torch.as_tensor(logits)
     if logits.ndim != 2 or len(logits) == 0 or logits.shape[1] == 0:
         raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (images, classes)")
-    if targets.shape != logits.shape[:1]:
-        raise ValueError(
-            f"targets has shape {tuple(targets.shape)}; expected ({len(logits)},), as logits"
-        )
     # Nothing is greater than nan, so it would count as the best of all.
     if logits.isnan().any():
         raise ValueError("logits holds nan; expected numbers (did training diverge?)")
-    _check_indices("targets", targets, logits.shape[1])
+    return logits, _check_indices("targets", targets, len(logits), logits.shape[1])
 
 
-def _check_pairs(targets: Tensor, predictions: Tensor, num_classes: int) -> None:
-    if targets.ndim != 1 or len(targets) == 0:
-        raise ValueError(f"targets has shape {tuple(targets.shape)}; expected (images,)")
-    if predictions.shape != targets.shape:
-        raise ValueError(
-            f"predictions has shape {tuple(predictions.shape)}; expected {tuple(targets.shape)}, "
-            "as targets (logits.argmax(1) gives it)"
-        )
-    _check_indices("targets", targets, num_classes)
-    _check_indices("predictions", predictions, num_classes)
+def _check_pairs(targets: Indices, predictions: Indices, num_classes: int) -> tuple[Tensor, Tensor]:
+    targets = _check_indices("targets", targets, None, num_classes)
+    return targets, _check_indices("predictions", predictions, len(targets), num_classes)
 
 
-def _check_indices(name: str, indices: Tensor, num_classes: int) -> None:
-    if indices.dtype != torch.int64:
-        raise ValueError(f"{name} has dtype {indices.dtype}; expected torch.int64 class indices")
+def _check_indices(name: str, indices: Indices, count: int | None, num_classes: int) -> Tensor:
+    """Class indices as an int64 tensor of `count`, if that is given."""
+    indices = indices if isinstance(indices, Tensor) else np.array(indices)
+    if indices.ndim != 1 or len(indices) == 0 or len(indices) != (count or len(indices)):
+        expected = f"({count or 'images'},)"
+        raise ValueError(f"{name} has shape {tuple(indices.shape)}; expected {expected}")
+    if "int" not in str(indices.dtype):
+        raise ValueError(f"{name} has dtype {indices.dtype}; expected int64 class indices")
+    indices = torch.as_tensor(indices).long()
     low, high = indices.min().item(), indices.max().item()
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"{name} holds {low if low < 0 else high}; "
             f"expected class indices from 0 to {num_classes - 1}"
         )
+    return indices

@@ -18,8 +18,7 @@ class ExponentialMovingAverage(Part):
     averages would be little but random initial weights, so d grows with the number t of updates:
     d = min(decay, (1 + t) / (10 + t)), as in TensorFlow's `ExponentialMovingAverage`. Running
     statistics of batch norm are averaged in the same way; whole-number buffers are copied.
-    `torch.optim.swa_utils.AveragedModel` is PyTorch's own, without such a start. As a part of `fit`
-    it is what validation measures, and what is kept.
+    PyTorch's own, `torch.optim.swa_utils.AveragedModel`, has no such start.
 
     Args:
         model: what is averaged; it is copied, without what wraps it, such as `torch.compile`.
@@ -49,8 +48,7 @@ class ExponentialMovingAverage(Part):
         kept = [x for x in tree_leaves([*map(vars, model.modules())]) if isinstance(x, Tensor)]
         copies = {id(x): x.detach().clone() for x in kept if not x.is_leaf}
         self.model = deepcopy(model, copies).eval().requires_grad_(False)
-        self.decay = decay
-        self.updates = 0
+        self.decay, self.updates = decay, 0
 
     def before_training(self, run: Any) -> None:
         self._pair(run.model)  # Refused now, if it is of another model.
@@ -85,8 +83,7 @@ class ExponentialMovingAverage(Part):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
-        self.decay = state["decay"]
-        self.updates = state["updates"]
+        self.decay, self.updates = state["decay"], state["updates"]
 
 
 def _tensors(model: nn.Module) -> dict[tuple[str, tuple[int, ...]], Tensor]:
