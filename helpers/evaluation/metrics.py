@@ -11,51 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.data.deck import rank_and_suit
-from helpers.data.preprocessing import check_preprocessing
-from helpers.training.loop import evaluating
 
 Indices = Tensor | np.ndarray | Sequence[int]
-
-
-@torch.no_grad()  # Not inference_mode: features are often what the next layer is trained on.
-def predict_logits(
-    model: nn.Module,
-    loader: Iterable[tuple[Tensor, Tensor]],
-    device: str | torch.device | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Run the model over a whole split and keep every logit, so each figure is one pass away.
-
-    The model runs in evaluation mode; afterwards each submodule is back in its own mode.
-
-    Args:
-        model: `(B, 3, H, W)` to logits `(B, classes)`.
-        loader: gives images and targets; it must not shuffle if rows are to match files.
-        device: where the images are sent; that of the model's parameters by default.
-
-    Returns:
-        float32 logits `(N, classes)` and int64 targets `(N,)`, on the CPU, in loader order.
-
-    Raises:
-        ValueError: if `loader` gives no batch, or normalises otherwise than a pretrained model
-            expects.
-
-    >>> batches = [(torch.rand(2, 4), torch.tensor([0, 2]))]
-    >>> logits, targets = predict_logits(nn.Linear(4, 3), batches)
-    >>> logits.shape, targets.tolist()
-    (torch.Size([2, 3]), [0, 2])
-    """
-    check_preprocessing(model, loader)
-    if device is None:
-        parameter = next(model.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
-    logits, targets = [], []
-    with evaluating(model):
-        for images, batch_targets in loader:
-            logits.append(model(images.to(device)).float().cpu())
-            targets.append(batch_targets.cpu().long())
-    if not logits:
-        raise ValueError("loader gave no batch; expected at least one image")
-    return torch.cat(logits), torch.cat(targets)
 
 
 def accuracy(logits: Tensor, targets: Indices) -> float:

@@ -67,7 +67,7 @@ class FiniteGradients(Part):
 
     On a CPU every step is looked at; on a GPU, which would have to be waited for, one in `every`,
     and always before weights are kept. It warns, once each, of gradients that are all zero or a
-    hundred times as long as before.
+    hundred times as long as usual.
 
     Args:
         every: steps between two looks at a GPU.
@@ -85,39 +85,38 @@ class FiniteGradients(Part):
     def __init__(self, every: int = 50) -> None:
         check_positive("every", every, whole=True)
         self.every = every
-        self._first_bad: Tensor | None = None  # Batch of this epoch; inf while all are fine.
-        self._usual = 0.0
-        self._warned: set[str] = set()
+        self._bad: Tensor | None = (
+            None  # The first bad batch of this epoch; inf while there is none.
+        )
+        self._usual, self._said = 0.0, set()
 
     def before_step(self, run: Any) -> None:
-        grads = [p.grad for g in run.optimizer.param_groups for p in g["params"]]
-        norm = nn.utils.get_total_norm([grad for grad in grads if grad is not None])
-        bad = torch.where(torch.isfinite(norm + run.loss), float("inf"), float(run.batch))
-        known = self._first_bad
-        self._first_bad = bad if known is None or run.batch == 1 else torch.minimum(bad, known)
-        self._norm = norm
+        grads = [p.grad for group in run.optimizer.param_groups for p in group["params"]]
+        self._norm = nn.utils.get_total_norm([grad for grad in grads if grad is not None])
+        finite = torch.isfinite(self._norm + run.loss)
+        bad = torch.where(finite, float("inf"), float(run.batch))
+        self._bad = bad if self._bad is None or run.batch == 1 else torch.minimum(bad, self._bad)
         if run.device.type == "cpu" or run.batch % self.every == 0:
             self.before_keeping(run)
 
     def before_keeping(self, run: Any) -> None:
-        if self._first_bad is None:
+        if self._bad is None:
             return
-        batch, norm = float(self._first_bad), float(self._norm)
+        batch, norm, loss = float(self._bad), float(self._norm), float(run.loss)
         if isfinite(batch):
-            epoch = f"in epoch {run.epoch}: " if run.epoch else ""
-            what = "loss" if not isfinite(float(run.loss)) else "gradient's norm"
-            value = float(run.loss) if what == "loss" else norm
+            what = f"gradient's norm of batch {batch:.0f} is {norm}"
+            what = what if isfinite(loss) else f"loss of batch {batch:.0f} is {loss}"
             error = FloatingPointError(
-                f"{epoch}the {what} of batch {batch:.0f} is {value}; lower the learning rate, clip "
-                "the gradients (ClipGradients(1.0)) or look for broken inputs. The weights are "
-                "those from before it, on a GPU the best ones; error.batch holds the batch"
+                f"{f'in epoch {run.epoch}: ' if run.epoch else ''}the {what}; lower the learning "
+                "rate, clip the gradients (ClipGradients(1.0)) or look for broken inputs in "
+                "error.batch. The weights are those from before it, on a GPU the best ones"
             )
             error.batch = (run.images, run.targets)
             raise error
         if norm == 0:
-            self._warn("zero", f"all gradients of batch {run.batch} are zero: nothing is learned")
-        if self._usual and norm > 100 * self._usual:
-            self._warn(
+            self._say("zero", f"all gradients of batch {run.batch} are zero: nothing is learned")
+        if norm > 100 * self._usual > 0:
+            self._say(
                 "long",
                 f"the gradient of batch {run.batch} is {norm:.3g} long, a hundred times as long as "
                 f"usual ({self._usual:.3g}): clip it (ClipGradients) or lower the learning rate",
@@ -133,10 +132,10 @@ class FiniteGradients(Part):
                 "long, or no target counts; lower the learning rate. The best weights are kept"
             )
 
-    def _warn(self, kind: str, message: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
+    def _say(self, kind: str, message: str) -> None:
+        if kind not in self._said:
             warnings.warn(message, stacklevel=2)
+        self._said.add(kind)
 
 
 class KeepBest(Part):
@@ -277,9 +276,8 @@ class ProgressBar(Part):
     def before_training(self, run: Any) -> None:
         batches = count_batches(run.train_loader)
         done = len(run.history.rows) * (batches or 0) + run.batch
-        self._bar = tqdm(
-            total=batches and run.epochs * batches, initial=done, desc="training", leave=True
-        )
+        total = batches and run.epochs * batches
+        self._bar = tqdm(total=total, initial=done, desc="training")
 
     def after_step(self, run: Any) -> None:
         self._bar.update()

@@ -155,7 +155,7 @@ class Checkpoint(Part):
             run.rest = iter(run.train_loader)
         else:
             set_random_state(state["feeding"]["random"])
-            run.rest = iter(run.train_loader)
+            run.rest = run.begin_epoch()
             for _ in range(run.batch):
                 next(run.rest)
             set_random_state(state["random"])
