@@ -43,7 +43,8 @@ def predict_logits(
         autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
 
     Returns:
-        Logits `(N, classes)`, float32 or float64, and targets `(N,)`, on the CPU, in loader order.
+        Logits `(N, classes)`, float32 or float64, and targets `(N,)`, int64, or as they are where
+        they are probabilities; on the CPU, in the loader's order.
 
     Raises:
         ValueError: if `loader` gives no batch, or pictures that the model cannot take.
@@ -54,7 +55,7 @@ def predict_logits(
     (torch.Size([2, 3]), [0, 2])
     """
     logits, targets = _predict(model, loader, autocast)
-    return logits.cpu(), targets.cpu()
+    return logits.cpu(), (targets if targets.is_floating_point() else targets.long()).cpu()
 
 
 def evaluate(
