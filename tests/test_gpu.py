@@ -59,7 +59,7 @@ def test_what_is_not_finite_is_noticed_later_and_spoils_nothing(tmp_path):
     model = Broken().to(pick_device())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     path = tmp_path / "run.pt"
-    with pytest.raises(FloatingPointError, match="in epoch 3: the .* of batch 2 is nan"):
+    with pytest.raises(FloatingPointError, match=r"in epoch 3: the .* of batch 2 is nan"):
         fit(model, gpu_loader(), gpu_loader(shuffle=False), optimizer, 4, parts=[Checkpoint(path)])
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 

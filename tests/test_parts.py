@@ -141,6 +141,39 @@ def test_neither_weights_nor_file_are_spoilt(tmp_path, broken):
         assert all(t.isfinite().all() for t in load_checkpoint(path)["model"].values())
 
 
+class AsOnAGpu(FiniteGradients):
+    """Looks as seldom as on a GPU, where each look would have to wait."""
+
+    def before_step(self, run):
+        device, run.device = run.device, torch.device("cuda")
+        try:
+            super().before_step(run)
+        finally:
+            run.device = device
+
+
+@pytest.mark.parametrize("every", [1, 3, 100, None])
+def test_looked_at_seldom_best_weights_and_file_are_still_not_spoilt(tmp_path, every):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.inner = 0, make_model()
+
+        def forward(self, x):
+            self.calls += self.training
+            return self.inner(x) * (math.nan if self.calls == 12 else 1)
+
+    model = Broken()
+    path = tmp_path / "run.pt"
+    parts = [AsOnAGpu(every=100), Checkpoint(path, every=every)]
+    with pytest.raises(FloatingPointError, match=r"in epoch 3: the .* of batch 2 is nan") as caught:
+        fit(model, make_loader(), make_loader(), sgd(model), 4, parts=parts)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    state = load_checkpoint(path)
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    assert len(state["rows"]) == len(caught.value.history.rows) == 2
+
+
 def test_weights_that_explode_in_the_last_step_are_never_the_best():
     model = make_model()
     before = copy.deepcopy(model)

@@ -270,6 +270,7 @@ class Run:
         for batch in self.rest:
             self.step(batch)
         self.rest = None
+        self.tell("before_keeping")
         return _measure(*_join(self.outputs), self.loss_fn)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> None:

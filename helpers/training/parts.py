@@ -124,7 +124,6 @@ class FiniteGradients(Part):
         self._usual = 0.9 * self._usual + 0.1 * norm if self._usual else norm
 
     def after_epoch(self, run: Any) -> None:
-        self.before_keeping(run)
         loss = run.history.rows[-1]["valid_loss"]
         if not isfinite(loss):
             raise FloatingPointError(
