@@ -320,7 +320,7 @@ class History:
         if self.monitor is None:
             return len(self.rows)
         sign = -1 if self.monitor.endswith("loss") else 1
-        finite = [row for row in self.rows if isfinite(row[self.monitor])]  # nan is never best.
+        finite = [row for row in self.rows if all(map(isfinite, row.values()))]  # Never best: nan.
         best = max(finite, key=lambda row: sign * row[self.monitor], default={"epoch": 0})
         return best["epoch"]
 

@@ -1,0 +1,55 @@
+"""The same seed, machine and number of threads give the same weights, wherever the code runs."""
+
+import subprocess
+import sys
+
+import nbclient
+import nbformat
+import pytest
+
+TRAINING = """
+import hashlib, sys, warnings
+import torch
+from helpers.data import Augment, make_loaders, make_worker_loaders
+from helpers.models import CardCNN
+from helpers.training import AdamW, OneCycleLR, fit, seed_everything
+
+warnings.simplefilter("error")
+torch.set_num_threads({threads})
+seed_everything(0)
+loaders = {loaders}
+model = CardCNN(widths=(8, 16, 32, 64))
+optimizer = AdamW(model.parameters(), 1e-3)
+scheduler = OneCycleLR(optimizer, 1e-2, 2 * len(loaders.train))
+history = fit(model, loaders.train, loaders.valid, optimizer, 2, scheduler=scheduler)
+weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+print(hashlib.sha256(weights).hexdigest(), history.frame["valid_loss"].tolist())
+"""
+LOADERS = {
+    "fast path": "make_loaders({root!r}, 32, augment=Augment(), cache={cache!r})",
+    "workers": "make_worker_loaders({root!r}, 32, workers=2)",
+}
+
+
+def in_a_script(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def in_a_notebook(code: str) -> str:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    return "".join(output.text for output in outputs if output.get("name") == "stdout")
+
+
+@pytest.mark.parametrize(("kind", "threads"), [("fast path", 2), ("workers", 1)])
+def test_a_script_again_and_a_notebook_give_the_same_weights(deck_folder, tmp_path, kind, threads):
+    loaders = LOADERS[kind].format(root=str(deck_folder), cache=str(tmp_path))
+    code = TRAINING.format(threads=threads, loaders=loaders)
+    expected = in_a_script(code)
+    assert len(expected) > 64
+    assert in_a_notebook(code) == expected
+    if kind == "workers":  # How many there are changes nothing.
+        code = code.replace("workers=2", "workers=0")
+    assert in_a_script(code) == expected
