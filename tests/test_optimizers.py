@@ -328,7 +328,7 @@ class TestAll:
             optimizer([torch.ones(2, 2, requires_grad=True)], lr=lr)
 
     def test_weight_decay_out_of_range(self, optimizer):
-        with pytest.raises(ValueError, match=r"weight_decay is -0\.1; expected 0 or more"):
+        with pytest.raises(ValueError, match=r"weight_decay is -0\.1; expected a number, 0 or more"):
             optimizer([torch.ones(2, 2, requires_grad=True)], weight_decay=-0.1)
 
     def test_no_parameters(self, optimizer):
@@ -348,7 +348,7 @@ class TestAll:
         (RMSprop, {"alpha": -0.1}, "alpha is -0.1"),
         (RMSprop, {"momentum": -0.1}, "momentum is -0.1"),
         (RMSprop, {"eps": -1.0}, "eps is -1.0"),
-        (Adam, {"betas": (1.0, 0.999)}, r"betas\[0\] is 1.0; expected 0 or more and below 1"),
+        (Adam, {"betas": (1.0, 0.999)}, r"betas\[0\] is 1.0; expected a number, 0 or more and below 1"),
         (Adam, {"betas": (0.9, -0.1)}, r"betas\[1\] is -0.1"),
         (Adam, {"eps": -1.0}, "eps is -1.0"),
         (AdamW, {"betas": (0.9, 1.0)}, r"betas\[1\] is 1.0"),

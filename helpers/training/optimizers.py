@@ -104,10 +104,8 @@ class SGD(OptimizerTemplate):
         maximize: bool = False,
     ) -> None:
         if nesterov and (momentum == 0 or dampening != 0):
-            raise ValueError(
-                f"nesterov is True with momentum {momentum} and dampening {dampening}; "
-                "expected momentum above 0 and dampening 0"
-            )
+            found = f"momentum {momentum} and dampening {dampening}"
+            raise ValueError(f"nesterov is True with {found}; expected them above 0 and 0")
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
         super().__init__(params, defaults | {"weight_decay": weight_decay, "maximize": maximize})
 
@@ -278,14 +276,16 @@ class Adam(OptimizerTemplate):
         super().__init__(params, defaults | {"amsgrad": amsgrad, "maximize": maximize})
 
     def init_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """Return what is remembered of a parameter, before its first step."""
-        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-        return {name: torch.zeros_like(param) for name in names}
+        """Return what is remembered of a parameter, before its first step zeros."""
+        state = self.state[param]
+        if not state:
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+            state.update({name: torch.zeros_like(param) for name in names})
+        return state
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
-        if not state:
-            state.update(self.init_state(param, group))
+        state = self.init_state(param, group)
+        lr, (beta1, beta2) = float(group["lr"]), group["betas"]
         t = _count_step(state)
         if group["decoupled_weight_decay"]:
             param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
@@ -358,39 +358,33 @@ class AdamWForeach(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Move every parameter that has a gradient by one step, a group at a time."""
+        """Do what `AdamW.update` does, line by line, to all parameters of a group at once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]
-            if params:
-                self.update_all(params, group)
+            if not params:
+                continue
+            lr, (beta1, beta2) = float(group["lr"]), group["betas"]
+            states = [self.init_state(param, group) for param in params]
+            ts = [_count_step(state) for state in states]
+            grads = [-param.grad if group.get("maximize") else param.grad for param in params]
+            m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(m, grads, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
+            if group["amsgrad"]:
+                largest = [state["max_exp_avg_sq"] for state in states]
+                torch._foreach_maximum_(largest, v)
+                v = largest
+            roots = torch._foreach_sqrt(v)
+            torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
+            torch._foreach_add_(roots, group["eps"])
+            torch._foreach_addcdiv_(params, m, roots, [-lr / (1 - beta1**t) for t in ts])
         return loss
-
-    def update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """Do what `AdamW.update` does, line by line, to parameters that have a gradient."""
-        lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-        states = [self.state[param] for param in params]
-        for param, state in zip(params, states, strict=True):
-            if not state:
-                state.update(self.init_state(param, group))
-        ts = [_count_step(state) for state in states]
-        grads = [-param.grad if group["maximize"] else param.grad for param in params]
-        m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
-        torch._foreach_lerp_(m, grads, 1 - beta1)
-        torch._foreach_mul_(v, beta2)
-        torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
-        if group["amsgrad"]:
-            largest = [state["max_exp_avg_sq"] for state in states]
-            torch._foreach_maximum_(largest, v)
-            v = largest
-        roots = torch._foreach_sqrt(v)
-        torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
-        torch._foreach_add_(roots, group["eps"])
-        torch._foreach_addcdiv_(params, m, roots, [-lr / (1 - beta1**t) for t in ts])
 
 
 class Lion(OptimizerTemplate):
@@ -447,10 +441,9 @@ class Muon(OptimizerTemplate):
     takes nothing else.
 
     Here a convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out`
-    rows and in · height · width columns, and its step is that of this matrix. Keller Jordan's
-    `muon.py` flattens them alike, but scales the step by √max(1, height / width), 1 for square
-    kernels. So where a kernel has more rows than columns (depthwise ones, 1x1 to more channels),
-    the step here is √(rows / columns) times his, 4.6 times for `(192, 1, 3, 3)`; for others, equal.
+    rows and in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales
+    by √max(1, height / width), 1 for square kernels: the same, unless there are more rows than
+    columns (depthwise, 1x1 to more channels), where the step here is √(rows / columns) times his.
 
     Args:
         params: parameters of two dimensions or more, else a ValueError; or groups of them.
@@ -520,8 +513,7 @@ def orthogonalise(
     Args:
         matrix: `(rows, columns)`.
         steps: how often the polynomial is applied.
-        coefficients: its a, b and c.
-        eps: what the matrix is divided by if its norm is less.
+        coefficients, eps: its a, b and c; what the matrix is divided by if its norm is less.
 
     Returns:
         `(rows, columns)` in bfloat16, which suffices for a direction.
@@ -591,10 +583,8 @@ def _check_group(group: dict[str, Any], min_ndim: int) -> None:
         if param.is_complex():
             raise ValueError("params has a complex one; expected real ones: use torch.view_as_real")
         if param.ndim < min_ndim:
-            raise ValueError(
-                f"params has one of shape {tuple(param.shape)}; expected {min_ndim} dimensions or "
-                "more: give biases and norms to another optimizer, such as AdamW"
-            )
+            found = f"params has one of shape {tuple(param.shape)}"
+            raise ValueError(f"{found}; expected {min_ndim} dimensions or more, others to AdamW")
     betas = group.get("betas", (0, 0))
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise ValueError(f"betas is {betas}; expected two numbers, such as (0.9, 0.99)")

@@ -3,8 +3,8 @@
 They are subclasses of `torch.optim.lr_scheduler.LRScheduler`, so any loop that takes one of
 https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate takes these. In the
 formulas t is the number of calls of `step()` so far; whether that is batches or epochs is up to
-the caller. A `state_dict` of PyTorch's goes on here, settings included, and the other way round.
-What is no `optimizer` raises a TypeError, and a setting out of range a ValueError that names it.
+the caller. A `state_dict` of PyTorch's goes on here, and the other way round. What is no
+`optimizer` raises a TypeError, a setting out of range a ValueError.
 """
 
 from collections import Counter
@@ -14,10 +14,9 @@ from numbers import Integral
 from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
-from torch.optim.lr_scheduler import LRScheduler
 
 
-class FactorSchedule(LRScheduler):
+class FactorSchedule(lr_scheduler.LRScheduler):
     """A schedule but for its curve: a subclass says in `factor` what the first rate is times.
 
     lr(t) = eta_min + (lr(0) - eta_min) · factor(t), reached in steps: each multiplies the rate it
@@ -46,8 +45,7 @@ class FactorSchedule(LRScheduler):
     def get_lr(self) -> list[float]:
         """The rate of each group for the step `last_epoch`; called by `step()`."""
         step, groups = self.last_epoch, self.optimizer.param_groups
-        now = self.factor(step)
-        before = self.factor(step - 1) if step > 0 else 1.0
+        now, before = self.factor(step), self.factor(step - 1) if step > 0 else 1.0
         if before == 0:  # No multiple of 0 leads up again; this is where cosine turns.
             pairs = zip(groups, self.base_lrs, strict=True)
             return [group["lr"] + (first - self.eta_min) * now for group, first in pairs]
@@ -109,9 +107,6 @@ class MultiStepLR(FactorSchedule):
 class ExponentialLR(FactorSchedule):
     """Multiplies the learning rate by `gamma` in every step.
 
-    Args:
-        gamma: what the rate is multiplied by.
-
     >>> import torch
     >>> schedule = ExponentialLR(torch.optim.SGD([torch.ones(1)]), gamma=0.5)
     >>> [schedule.factor(step) for step in range(3)]
@@ -130,10 +125,8 @@ class ExponentialLR(FactorSchedule):
 class CosineAnnealingLR(FactorSchedule):
     """Half a wave of the cosine, from the first rate down to `eta_min` (arXiv:1608.03983).
 
-    After `T_max` steps it goes up again as it came down; train for `T_max` steps, no more.
-
     Args:
-        T_max: steps from the top to the bottom, 1 or more.
+        T_max: steps from the top to the bottom, 1 or more; after them it goes up again.
         eta_min: the rate at the bottom.
 
     >>> import torch
@@ -182,7 +175,7 @@ class LinearWarmup(FactorSchedule):
         return self.start_factor + rise * min(1, step / self.total_iters)
 
 
-class OneCycleLR(LRScheduler):
+class OneCycleLR(lr_scheduler.LRScheduler):
     """Up to a high rate and down to almost none, momentum the other way round (arXiv:1708.07120).
 
     Both parts are half waves of the cosine. While the rate is high, momentum is low, so that
@@ -284,7 +277,7 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
         threshold_mode: as a share of it ("rel") or as a difference ("abs").
         cooldown: steps after a change in which bad ones are not counted.
         min_lr: the rate never falls below this, one number or one for each group.
-        eps: a change smaller than this is left undone.
+        eps: a smaller change is left undone.
 
     >>> import torch
     >>> schedule = ReduceLROnPlateau(torch.optim.SGD([torch.ones(1)], lr=0.5), patience=1)
