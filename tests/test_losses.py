@@ -1,5 +1,7 @@
 """Losses against torch.nn.functional, in value and gradient; focal loss against torchvision."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -158,6 +160,9 @@ def test_no_gradient_reaches_the_teacher():
         (lambda x, y: cross_entropy(x, y, label_smoothing=1.5), "label_smoothing is 1.5"),
         (lambda x, y: cross_entropy(x, y, label_smoothing=-0.1), "label_smoothing is -0.1"),
         (lambda x, y: focal_loss(x, y, gamma=-1.0), "gamma is -1.0"),
+        (lambda x, y: focal_loss(x, y, gamma=math.nan), "gamma is nan"),
+        (lambda x, y: distillation_loss(x, x, y, temperature=math.inf), "temperature is inf"),
+        (lambda x, y: cross_entropy(x, y, label_smoothing=math.nan), "label_smoothing is nan"),
         (lambda x, y: distillation_loss(x, x, y, temperature=0.0), "temperature is 0.0"),
         (lambda x, y: distillation_loss(x, x, y, alpha=1.1), "alpha is 1.1"),
     ],
@@ -165,3 +170,109 @@ def test_no_gradient_reaches_the_teacher():
 def test_settings_out_of_range(call, message):
     with pytest.raises(ValueError, match=message):
         call(make_logits(1.0, torch.float32), make_targets())
+
+
+def assert_equals_torch(logits, targets, **options):
+    assert_same(
+        lambda x: cross_entropy(x, targets, **options),
+        lambda x: F.cross_entropy(x, targets, **options),
+        logits.requires_grad_(),
+    )
+
+
+@pytest.mark.parametrize("places", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+class TestTargetsOfOtherKinds:
+    def options(self, weighted, smoothing):
+        weight = torch.tensor([0.0, 1.0, 2.0, 0.5]) if weighted else None
+        return {"weight": weight, "label_smoothing": smoothing}
+
+    def test_probabilities(self, places, weighted, smoothing):
+        torch.manual_seed(0)
+        targets = torch.randn(5, 4, *places).softmax(1)
+        options = self.options(weighted, smoothing)
+        assert_equals_torch(torch.randn(5, 4, *places), targets, **options)
+
+    @pytest.mark.parametrize("ignored", [-100, 2, -1])
+    def test_ignored_indices(self, places, weighted, smoothing, ignored):
+        torch.manual_seed(0)
+        targets = torch.randint(4, (5, *places))
+        targets[::2] = ignored
+        options = self.options(weighted, smoothing) | {"ignore_index": ignored}
+        assert_equals_torch(torch.randn(5, 4, *places), targets, **options)
+
+
+def test_an_ignored_row_without_a_finite_logit_does_not_matter():
+    logits = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [-torch.inf, 1.0]])
+    targets = torch.tensor([0, -100, -100])
+    torch.testing.assert_close(cross_entropy(logits, targets), F.cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_target_that_counts_gives_nan_as_in_torch(count):
+    logits, targets = torch.zeros(count, 4), torch.full((count,), -100)
+    assert cross_entropy(logits, targets).isnan()
+    assert F.cross_entropy(logits, targets).isnan()
+
+
+def test_distillation_takes_probabilities_as_targets():
+    logits, teacher = (make_logits(1.0, torch.float64, seed=seed) for seed in (0, 1))
+    targets = F.one_hot(make_targets(), CLASSES).double()
+    found = distillation_loss(logits, teacher, targets)
+    torch.testing.assert_close(found, distillation_loss(logits, teacher, make_targets()))
+
+
+def test_weights_and_smoothing_keep_float32_under_autocast():
+    logits, targets = torch.randn(700, 5), torch.arange(700) % 5
+    options = {"weight": torch.full((5,), 1.5), "label_smoothing": 0.1}
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cross_entropy(logits.bfloat16(), targets, **options)
+        expected = F.cross_entropy(logits.bfloat16(), targets, **options)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal_loss])
+def test_the_device_is_not_read(loss):
+    logits = torch.zeros(4, 3, device="meta", requires_grad=True)  # A read raises there.
+    loss(logits, torch.zeros(4, dtype=torch.long, device="meta")).backward()
+    assert logits.grad.shape == (4, 3)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal_loss, "distillation"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y[:-1], r"targets are torch.int64 \(11,\), logits \(12, 7\)"),
+        (lambda y: torch.cat([y, y]), r"\(24,\).*expected class indices \(12,\)"),
+        (lambda y: y[:, None], r"\(12, 1\)"),
+        (lambda y: y[0], r"targets are torch.int64 \(\)"),
+        (lambda y: y.int(), "torch.int32.*as targets.long"),
+        (lambda y: y.float(), "torch.float32"),
+        (lambda y: y.bool(), "torch.bool"),
+        (lambda y: F.one_hot(y, CLASSES), "torch.int64"),
+        (lambda y: F.one_hot(y, CLASSES).float()[:, :3], r"\(12, 3\)"),
+        (lambda y: y + 1, r"targets has 7; expected 0..6"),
+        (lambda y: y - 1, r"targets has -1; expected 0..6"),
+    ],
+)
+def test_targets_that_do_not_fit_are_named(loss, change, message):
+    logits = make_logits(1.0, torch.float32)
+    if loss == "distillation":
+        loss = lambda x, y: distillation_loss(x, x, y)  # noqa: E731
+    with pytest.raises(ValueError, match=message):
+        loss(logits, change(make_targets()))
+
+
+def test_what_else_does_not_fit_is_named():
+    logits, targets = make_logits(1.0, torch.float32), make_targets()
+    for weight in (torch.ones(CLASSES - 1), torch.ones(CLASSES + 1), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match=r"weight has shape .*; expected \(7,\)"):
+            cross_entropy(logits, targets, weight)
+    for teacher in (logits[:1], logits[:, :1], logits[:, :3]):
+        with pytest.raises(ValueError, match=r"teacher_logits have shape .*; expected \(12, 7\)"):
+            distillation_loss(logits, teacher, targets)
+    with pytest.raises(ValueError, match=r"logits \(7,\)"):
+        cross_entropy(logits[0], targets[0])
+    with pytest.raises(ValueError, match="expected class indices"):
+        focal_loss(logits, logits.softmax(1))

@@ -1,14 +1,20 @@
-"""Every optimizer against torch.optim, step by step; Lion against timm and its published rule."""
+"""Every optimizer against torch.optim, step by step; Lion against timm and its published rule.
+
+The grid is PyTorch's own, `torch.testing._internal.common_optimizers`, and more where that is thin.
+"""
 
 import copy
+import inspect
 import io
 import itertools
 import math
+import pickle
 
 import pytest
 import timm.optim
 import torch
 from torch import nn
+from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 from helpers.training import (
     SGD,
@@ -41,7 +47,8 @@ class Run:
             {"params": layers[0].parameters()},
             {"params": layers[2].parameters(), "lr": 0.005, "weight_decay": 0.07},
         ]
-        self.optimizer = make(groups, lr=0.02, **options)
+        # A rate that is a tensor is moved in place: each run has its own.
+        self.optimizer = make(groups, **copy.deepcopy({"lr": 0.02} | options))
         self.inputs = torch.randn(16, 5, dtype=torch.float64)
         self.targets = torch.randn(16, 3, dtype=torch.float64)
 
@@ -75,6 +82,8 @@ def assert_same_weights(ours, theirs, tolerance=1e-10):
 
 
 def assert_same_training(ours, theirs, options, **network):
+    # Theirs computes with such a rate in its float32, ours in Python's numbers.
+    tolerance = 1e-6 if isinstance(options.get("lr"), torch.Tensor) else 1e-10
     runs = [Run(make, options, **network) for make in (ours, theirs)]
     start = copy.deepcopy(runs[0].model.state_dict())
     for number in range(STEPS):
@@ -86,9 +95,9 @@ def assert_same_training(ours, theirs, options, **network):
         for run in runs:
             run.step(number)
         if number % 10 == 9:
-            assert_same_weights(*runs)
+            assert_same_weights(*runs, tolerance)
     moved = [(start[name] - value).abs().max() for name, value in runs[0].model.named_parameters()]
-    assert min(moved) > 1e-3
+    assert min(moved) > 1e-4
 
 
 def grid(**choices):
@@ -99,6 +108,60 @@ def grid(**choices):
 def single(optimizer):
     """PyTorch's own, one tensor at a time: the same order of operations on any machine."""
     return lambda params, **options: optimizer(params, foreach=False, **options)
+
+
+OURS = {each.__name__: each for each in (SGD, Adagrad, RMSprop, Adam, AdamW, Muon)}
+DATABASE = {info.name: info for info in optim_db if info.name in OURS}
+
+
+def database(inputs):
+    """Name and settings of those of PyTorch's cases that our constructors can take."""
+    for name, info in DATABASE.items():
+        known = inspect.signature(OURS[name]).parameters
+        for case in inputs(info):
+            kwargs = getattr(case, "optimizer_error_input", case).kwargs
+            if kwargs.keys() <= known.keys():
+                yield name, case
+
+
+CASES = [
+    pytest.param(name, case.kwargs, id=f"{name} {case.desc}")
+    for name, case in database(lambda info: info.optim_inputs_func(device="cpu"))
+]
+ERRORS = [
+    pytest.param(name, case, id=f"{name} {case.optimizer_error_input.desc}")
+    for name, case in database(lambda info: info.optim_error_inputs_func("cpu", torch.float32))
+    if case.optimizer_error_input.desc != "only support 2D parameters"  # We take convolutions.
+]
+
+
+def test_the_database_has_cases_for_each_of_ours():
+    counts = {name: sum(case.values[0] == name for case in CASES) for name in OURS}
+    assert min(counts.values()) >= 5
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_database(name, options):
+    theirs = getattr(torch.optim, name)
+    network = {"biases": name != "Muon"}
+    assert_same_training(
+        OURS[name], theirs if name == "Muon" else single(theirs), options, **network
+    )
+
+
+@pytest.mark.parametrize(("name", "case"), ERRORS)
+def test_database_of_errors(name, case):
+    given = case.optimizer_error_input
+    params = given.params or [torch.ones(2, 2, requires_grad=True)]
+    if case.error_on == OptimizerErrorEnum.STEP_ERROR:  # We refuse at once.
+        with pytest.raises(ValueError, match="params has a complex one"):
+            OURS[name](params, **given.kwargs)
+    elif issubclass(case.error_type, Warning):
+        with pytest.warns(case.error_type, match=case.error_regex):
+            OURS[name](params, **given.kwargs)
+    else:
+        with pytest.raises(case.error_type):
+            OURS[name](params, **given.kwargs)
 
 
 SGD_GRID = grid(
@@ -247,19 +310,42 @@ INTERCHANGE = [
     (AdamWForeach, torch.optim.AdamW, {}),
     (RMSprop, torch.optim.RMSprop, {"momentum": 0.9, "centered": True}),
     (Adagrad, torch.optim.Adagrad, {}),
+    (Adagrad, torch.optim.Adagrad, {"lr_decay": 0.1, "initial_accumulator_value": 0.3}),
+    (Muon, torch.optim.Muon, {}),
+    (Muon, torch.optim.Muon, {"momentum": 0.8, "nesterov": False, "ns_steps": 4}),
+    (Adam, torch.optim.Adam, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
 ]
 
 
+@pytest.mark.parametrize("numbers", [False, True], ids=["", "plain numbers"])
 @pytest.mark.parametrize("ours_first", [True, False], ids=["to torch", "from torch"])
 @pytest.mark.parametrize(("ours", "theirs", "options"), INTERCHANGE)
-def test_state_goes_on_in_the_other(ours, theirs, options, ours_first):
+def test_state_goes_on_in_the_other(ours, theirs, options, ours_first, numbers):
+    network = {"biases": ours is not Muon}
     makers = (ours, theirs) if ours_first else (theirs, ours)
-    first, expected = Run(makers[0], options), Run(theirs, options)
+    first, expected = Run(makers[0], options, **network), Run(theirs, options, **network)
     for number in range(30):
         first.step(number)
         expected.step(number)
-    second = first.again(makers[1], {})  # The settings come from the state, too.
+    for state in first.optimizer.state.values() if numbers else ():
+        if "step" in state:
+            state["step"] = int(state["step"])  # As in files of years ago.
+    second = first.again(makers[1], {}, **network)  # The settings come from the state, too.
     for number in range(30, 60):
+        second.step(number)
+        expected.step(number)
+    assert_same_weights(second, expected)
+
+
+@pytest.mark.parametrize("name", ["match_rms_adamw", "spectral_unclamped", "original"])
+def test_muon_goes_on_with_settings_that_only_torch_has(name):
+    options = {"adjust_lr_fn": name, "ns_coefficients": (3.4, -4.7, 2.0), "eps": 1e-5}
+    first, expected = (Run(torch.optim.Muon, options, biases=False) for _ in range(2))
+    for number in range(5):
+        first.step(number)
+        expected.step(number)
+    second = first.again(Muon, {}, biases=False)
+    for number in range(5, 20):
         second.step(number)
         expected.step(number)
     assert_same_weights(second, expected)
@@ -269,7 +355,7 @@ def test_state_goes_on_in_the_other(ours, theirs, options, ours_first):
 def test_state_has_the_same_layout(ours, theirs, options):
     states = []
     for make in (ours, theirs):
-        run = Run(make, options)
+        run = Run(make, options, biases=ours is not Muon)
         run.step(1)
         run.step(2)
         states.append(run.optimizer.state_dict()["state"])
@@ -279,6 +365,18 @@ def test_state_has_the_same_layout(ours, theirs, options):
             key: (value.dtype, value.shape) for key, value in expected.items()
         }
     assert states[0].keys() == states[1].keys()
+
+
+def test_an_older_file_of_adamw_still_decays_the_weights_alone():
+    runs = [Run(AdamW, {"weight_decay": 0.3}) for _ in range(2)]
+    state = runs[0].optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["decoupled_weight_decay"]  # Version 0.1 did not say it.
+    runs[0].optimizer.load_state_dict(state)
+    for number in range(5):
+        for run in runs:
+            run.step(number)
+    assert_same_weights(*runs)
 
 
 @pytest.mark.parametrize(
@@ -328,8 +426,96 @@ class TestAll:
             optimizer([torch.ones(2, 2, requires_grad=True)], lr=lr)
 
     def test_weight_decay_out_of_range(self, optimizer):
-        with pytest.raises(ValueError, match=r"weight_decay is -0\.1; expected 0 or more"):
+        with pytest.raises(
+            ValueError, match=r"weight_decay is -0\.1; expected a number, 0 or more"
+        ):
             optimizer([torch.ones(2, 2, requires_grad=True)], weight_decay=-0.1)
+
+    def test_copies_and_pickles_go_on_alike(self, optimizer):
+        run = Run(optimizer, {}, biases=optimizer is not Muon)
+        for number in range(5):
+            run.step(number)
+        others = [copy.deepcopy(run), pickle.loads(pickle.dumps(run))]
+        for number in range(5, 10):
+            for each in (run, *others):
+                each.step(number)
+        for other in others:
+            assert_same_weights(run, other, tolerance=0)
+
+    def test_no_step_reads_the_device(self, optimizer):
+        weights = [torch.ones(4, 2, device="meta", requires_grad=True) for _ in range(2)]
+        options = {"amsgrad": True} if issubclass(optimizer, Adam) else {}
+        with torch.device("meta"):  # As the default, too: the counters stay on the CPU.
+            made = optimizer(weights, lr=0.1, weight_decay=0.1, **options)
+            for _ in range(3):
+                for weight in weights:
+                    weight.grad = torch.ones(4, 2, device="meta")
+                clip_gradients(weights, 1.0)  # A read of a tensor on "meta" raises.
+                made.step()
+        for state in made.state.values():
+            kinds = {key: value.device.type for key, value in state.items()}
+            assert kinds == {key: "cpu" if key == "step" else "meta" for key in state}
+
+    def test_loading_leaves_the_counters_on_the_cpu(self, optimizer):
+        weight = torch.ones(4, 2, requires_grad=True)
+        weight.grad = torch.ones(4, 2)
+        first = optimizer([weight], lr=0.1)
+        first.step()
+        there = torch.ones(4, 2, device="meta", requires_grad=True)
+        second = optimizer([there], lr=0.1)
+        second.load_state_dict(first.state_dict())
+        kinds = {key: value.device.type for key, value in second.state[there].items()}
+        assert kinds == {key: "cpu" if key == "step" else "meta" for key in kinds}
+
+    def test_steps_are_counted_beyond_256_whatever_the_default(self, optimizer):
+        weight = torch.ones(2, 2, requires_grad=True)
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            made = optimizer([weight], lr=0.1)
+            for _ in range(300):
+                weight.grad = torch.ones(2, 2, dtype=torch.float32)
+                made.step()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        step = made.state[weight].get("step")
+        assert step is None or (step.dtype, step.item()) == (torch.float32, 300)
+
+    def test_hooks_are_called_once(self, optimizer):
+        weight, calls = torch.ones(2, 2, requires_grad=True), []
+        made = optimizer([weight], lr=0.1)
+        made.register_step_pre_hook(lambda *_: calls.append("before"))
+        made.register_step_post_hook(lambda *_: calls.append("after"))
+        weight.grad = torch.ones(2, 2)
+        made.step()
+        assert calls == ["before", "after"]
+
+    def test_an_added_group_is_trained_and_checked(self, optimizer):
+        first, second = (torch.ones(2, 2, requires_grad=True) for _ in range(2))
+        made = optimizer([first], lr=0.1)
+        made.add_param_group({"params": second, "lr": 0.2})
+        for wrong in (
+            {"lr": -0.1},
+            {"weight_decay": math.inf},
+            {"params": torch.ones(2, 2, dtype=torch.complex64, requires_grad=True)},
+        ):
+            with pytest.raises(ValueError, match=f"{next(iter(wrong))} "):
+                made.add_param_group({"params": torch.ones(2, 2, requires_grad=True)} | wrong)
+        assert len(made.param_groups) == 2
+        second.grad = torch.ones(2, 2)
+        made.step()
+        assert not torch.equal(second, torch.ones(2, 2))
+
+    @pytest.mark.parametrize("lr", [torch.tensor(0.1), torch.tensor([0.1])])
+    def test_a_tensor_as_learning_rate(self, optimizer, lr):
+        weights = [torch.ones(2, 2, requires_grad=True) for _ in range(2)]
+        for weight, rate in zip(weights, (lr, lr.item()), strict=True):
+            weight.grad = torch.tensor([[1.0, 2.0], [3.0, -4.0]])
+            optimizer([weight], lr=rate).step()
+        assert torch.equal(*weights)
+
+    def test_complex_parameters_are_refused(self, optimizer):
+        with pytest.raises(ValueError, match="params has a complex one"):
+            optimizer([torch.ones(2, 2, dtype=torch.complex64, requires_grad=True)])
 
     def test_no_parameters(self, optimizer):
         with pytest.raises(ValueError, match="empty parameter list"):
@@ -348,7 +534,11 @@ class TestAll:
         (RMSprop, {"alpha": -0.1}, "alpha is -0.1"),
         (RMSprop, {"momentum": -0.1}, "momentum is -0.1"),
         (RMSprop, {"eps": -1.0}, "eps is -1.0"),
-        (Adam, {"betas": (1.0, 0.999)}, r"betas\[0\] is 1.0; expected 0 or more and below 1"),
+        (
+            Adam,
+            {"betas": (1.0, 0.999)},
+            r"betas\[0\] is 1.0; expected a number, 0 or more and below 1",
+        ),
         (Adam, {"betas": (0.9, -0.1)}, r"betas\[1\] is -0.1"),
         (Adam, {"eps": -1.0}, "eps is -1.0"),
         (AdamW, {"betas": (0.9, 1.0)}, r"betas\[1\] is 1.0"),
@@ -356,6 +546,14 @@ class TestAll:
         (Lion, {"betas": (0.9, 1.5)}, r"betas\[1\] is 1.5"),
         (Muon, {"momentum": -0.1}, "momentum is -0.1"),
         (Muon, {"ns_steps": 100}, "ns_steps is 100"),
+        (SGD, {"momentum": True}, "momentum is True; expected a number"),
+        (SGD, {"dampening": math.nan}, "dampening is nan"),
+        (SGD, {"lr": "0.1"}, "lr is 0.1; expected a number"),
+        (Adam, {"lr": None}, "lr is None"),
+        (Adam, {"betas": 0.9}, "betas is 0.9; expected two numbers"),
+        (AdamW, {"betas": (0.9, 0.99, 0.999)}, "betas is .*; expected two numbers"),
+        (Lion, {"weight_decay": math.nan}, "weight_decay is nan"),
+        (RMSprop, {"alpha": 1.0}, "alpha is 1.0; expected a number, 0 or more and below 1"),
     ],
 )
 def test_settings_out_of_range(optimizer, options, message):
@@ -389,7 +587,33 @@ def test_clip_gradients_equals_torch(max_norm):
         torch.testing.assert_close(one.grad, other.grad)
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: (y for y in [x])])
+@pytest.mark.parametrize("max_norm", [1.0, math.inf])
+def test_clip_gradients_of_one_parameter_a_list_or_a_generator(wrap, max_norm):
+    ours, theirs = (torch.ones(2, requires_grad=True) for _ in range(2))
+    for weight in (ours, theirs):
+        weight.grad = torch.tensor([3.0, 4.0])
+    expected = nn.utils.clip_grad_norm_(theirs, max_norm)
+    torch.testing.assert_close(clip_gradients(wrap(ours), max_norm), expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_clip_gradients_without_gradients_and_out_of_range():
     assert clip_gradients([torch.ones(2, requires_grad=True)], 1.0).item() == 0
-    with pytest.raises(ValueError, match="max_norm is -1"):
-        clip_gradients([], -1)
+    for wrong in (-1, math.nan):
+        with pytest.raises(ValueError, match=f"max_norm is {wrong}"):
+            clip_gradients([], wrong)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio"),
+    [((32, 1, 3, 3), 32 / 9), ((24, 4, 1, 1), 6), ((8, 16, 3, 3), 1), ((16, 2, 5, 1), 1.6 / 5)],
+)
+def test_muon_beside_keller_jordans_step_on_convolutions(shape, ratio):
+    # github.com/KellerJordan/Muon, muon.py: flattened alike, scaled by the kernel's two sides.
+    weight = torch.zeros(shape, requires_grad=True)
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    direction = orthogonalise(weight.grad.flatten(1)).float().reshape(shape)
+    his = direction * max(1, shape[-2] / shape[-1]) ** 0.5
+    Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0).step()
+    torch.testing.assert_close(-weight.detach(), his * ratio**0.5)

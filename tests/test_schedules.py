@@ -33,8 +33,11 @@ def state_of(optimizer):
             for group in groups]  # fmt: skip
 
 
-def trace(make, kind="sgd", restart=None, measures=None):
-    """The rates and momentums of 300 steps, stopped and gone on from a file at `restart`."""
+def trace(make, kind="sgd", restart=None, measures=None, again=None):
+    """The rates and momentums of 300 steps, stopped and gone on from a file at `restart`.
+
+    What goes on is what `again` makes, if that is given.
+    """
     optimizer = make_optimizer(kind)
     schedule = make(optimizer)
     found = [state_of(optimizer)]
@@ -45,7 +48,7 @@ def trace(make, kind="sgd", restart=None, measures=None):
             file.seek(0)
             saved = torch.load(file, weights_only=True)
             optimizer = make_optimizer(kind)
-            schedule = make(optimizer)
+            schedule = (again or make)(optimizer)
             optimizer.load_state_dict(saved[0])
             schedule.load_state_dict(saved[1])
         optimizer.step()
@@ -153,6 +156,9 @@ def test_one_cycle(kind, options):
         {"patience": 2, "factor": 0.7, "min_lr": 0.001},
         {"patience": 2, "factor": 0.5, "threshold": 0.05},
         {"patience": 0, "factor": 0.5, "eps": 1e-3},
+        {"patience": 2, "factor": 0.5, "threshold": 0.2, "threshold_mode": "abs"},
+        {"mode": "max", "patience": 1, "threshold": 0.1, "threshold_mode": "abs"},
+        {"patience": 1, "factor": 0.5, "min_lr": [0.05, 0.001]},
     ],
     ids=str,
 )
@@ -166,6 +172,120 @@ def test_plateau(options):
         lambda o: theirs.ReduceLROnPlateau(o, **options),
         measures=measures,
     )
+
+
+# Made with other settings than the state's, and named as PyTorch names them.
+OTHER = {
+    "step": lambda o, m: m.StepLR(o, 7, 0.9),
+    "step of 1": lambda o, m: m.StepLR(o, 7, 0.9),
+    "milestones": lambda o, m: m.MultiStepLR(o, [5], 0.9),
+    "exponential": lambda o, m: m.ExponentialLR(o, 0.5),
+    "cosine": lambda o, m: m.CosineAnnealingLR(o, 7, 0.1),
+    "cosine, up and down": lambda o, m: m.CosineAnnealingLR(o, 7),
+    "cosine to zero, up and down": lambda o, m: m.CosineAnnealingLR(o, 7, 0.1),
+    "warm-up": lambda o, m: (
+        m.LinearWarmup(o, 7) if m is ours else m.LinearLR(o, 0.9, 0.8, total_iters=7)
+    ),
+}
+EXCHANGE = {name: (*CURVES[name], other, {}) for name, other in OTHER.items()}
+for options in ({"max_lr": 0.5, "total_steps": STEPS}, {"max_lr": [0.5, 0.1], "total_steps": 500,
+                "pct_start": 0.1, "base_momentum": 0.7, "final_div_factor": 10.0}):  # fmt: skip
+    EXCHANGE[f"one cycle {options}"] = (
+        lambda o, options=options: ours.OneCycleLR(o, **options),
+        lambda o, options=options: theirs.OneCycleLR(o, **options),
+        lambda o, m: m.OneCycleLR(o, 0.9, 1000, pct_start=0.9),
+        {},
+    )
+MEASURES = [5 - min(step, 100) / 50 + random.Random(step).gauss(0, 0.3) for step in range(STEPS)]
+for options in ({"patience": 3, "cooldown": 5, "factor": 0.8}, {"mode": "min", "patience": 2,
+                "threshold": 0.1, "threshold_mode": "abs", "min_lr": [0.01, 0.02]}):  # fmt: skip
+    EXCHANGE[f"plateau {options}"] = (
+        lambda o, options=options: ours.ReduceLROnPlateau(o, **options),
+        lambda o, options=options: theirs.ReduceLROnPlateau(o, **options),
+        lambda o, m: m.ReduceLROnPlateau(o, "max", 0.3, 50, 0.5),
+        {"measures": MEASURES},
+    )
+
+
+@pytest.mark.parametrize("restart", [3, 137, 151])
+@pytest.mark.parametrize("ours_first", [True, False], ids=["to torch", "from torch"])
+@pytest.mark.parametrize("name", EXCHANGE)
+def test_a_state_goes_on_in_the_other(name, ours_first, restart):
+    one, other, again, options = EXCHANGE[name]
+    first, module = (one, theirs) if ours_first else (other, ours)
+    expected = trace(other, **options)
+    found = trace(first, **options, restart=restart, again=lambda o: again(o, module))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"three_phase": True}, {"anneal_strategy": "linear"}])
+def test_one_cycle_refuses_a_state_of_another_shape(options):
+    state = theirs.OneCycleLR(make_optimizer(), 0.1, 10, **options).state_dict()
+    schedule = ours.OneCycleLR(make_optimizer(), 0.1, 10)
+    with pytest.raises(ValueError, match=r"phases .*; expected 2 of cosine"):
+        schedule.load_state_dict(state)
+
+
+def test_plateau_is_refused_where_it_is_stepped_without_a_measure():
+    optimizer = make_optimizer()
+    warm_up, plateau = ours.LinearWarmup(optimizer, 5), ours.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        theirs.SequentialLR(optimizer, [warm_up, plateau], [5])
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        theirs.ChainedScheduler([warm_up, plateau])
+
+
+def test_plateau_bounds_an_added_group_as_the_last():
+    optimizer = make_optimizer()
+    schedule = ours.ReduceLROnPlateau(optimizer, patience=0, min_lr=[0.1, 0.02])
+    optimizer.add_param_group({"params": torch.zeros(1, requires_grad=True), "lr": 0.03})
+    for loss in (1.0, 2.0, 2.0):
+        schedule.step(loss)
+    assert schedule.get_last_lr() == [0.1, 0.02, 0.02]
+
+
+MAKERS = {
+    "step": lambda o: ours.StepLR(o, 2),
+    "milestones": lambda o: ours.MultiStepLR(o, [2]),
+    "exponential": lambda o: ours.ExponentialLR(o, 0.5),
+    "cosine": lambda o: ours.CosineAnnealingLR(o, 10),
+    "warm-up": lambda o: ours.LinearWarmup(o, 2),
+    "one cycle": lambda o: ours.OneCycleLR(o, 0.5, 10),
+    "plateau": lambda o: ours.ReduceLROnPlateau(o, patience=0),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(
+    "wrong", [None, torch.nn.Linear(2, 2), {"lr": 0.1}], ids=["", "model", "x"]
+)
+def test_a_schedule_needs_an_optimizer(name, wrong):
+    with pytest.raises(TypeError, match=r"not an Optimizer|expected an Optimizer"):
+        MAKERS[name](wrong)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_rates_as_tensors_are_moved_and_not_shared(name):
+    runs = []
+    for rate in (torch.tensor(0.5), 0.5):
+        groups = [{"params": torch.zeros(1, requires_grad=True)} for _ in range(2)]
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+        schedule, seen = MAKERS[name](optimizer), []
+        for _ in range(4):
+            optimizer.step()
+            schedule.step(1.0) if name == "plateau" else schedule.step()
+            seen.append(schedule.get_last_lr())
+        runs.append([[float(rate) for rate in rates] for rates in seen])
+    assert len({rates[0] for rates in runs[1]}) > 1
+    torch.testing.assert_close(torch.tensor(runs[0]), torch.tensor(runs[1]))
+
+
+@pytest.mark.parametrize("top", [(0.5, 0.1), [0.5, 0.1]], ids=["tuple", "list"])
+def test_one_cycle_takes_a_rate_for_each_group(top):
+    groups = [{"params": torch.zeros(1, requires_grad=True)} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0), momentum=0.9)  # One for both.
+    schedule = ours.OneCycleLR(optimizer, top, 10)
+    assert schedule.get_last_lr() == pytest.approx([0.02, 0.004])
 
 
 def test_warm_up_by_batch_and_plateau_by_epoch():
@@ -229,6 +349,24 @@ def test_one_cycle_has_an_end():
         (lambda o: ours.OneCycleLR(o, 0.1, 10, pct_start=1.0), "pct_start is 1.0"),
         (lambda o: ours.ReduceLROnPlateau(o, "lowest"), "mode is 'lowest'"),
         (lambda o: ours.ReduceLROnPlateau(o, factor=1.0), "factor is 1.0"),
+        (lambda o: ours.ReduceLROnPlateau(o, threshold_mode="share"), "threshold_mode is 'share'"),
+        (lambda o: ours.ReduceLROnPlateau(o, patience=-1), "patience is -1; expected a whole"),
+        (lambda o: ours.ReduceLROnPlateau(o, cooldown=1.5), "cooldown is 1.5; expected a whole"),
+        (lambda o: ours.ReduceLROnPlateau(o, threshold=float("nan")), "threshold is nan"),
+        (lambda o: ours.ReduceLROnPlateau(o, min_lr=(0.1,)), "min_lr has 1 values; expected 2"),
+        (lambda o: ours.StepLR(o, 2.5), "step_size is 2.5; expected a whole number, 1 or more"),
+        (lambda o: ours.StepLR(o, True), "step_size is True"),
+        (lambda o: ours.StepLR(o, 2, float("inf")), "gamma is inf"),
+        (lambda o: ours.MultiStepLR(o, [3, -1]), "milestones is -1"),
+        (lambda o: ours.MultiStepLR(o, [3], float("nan")), "gamma is nan"),
+        (lambda o: ours.ExponentialLR(o, -0.5), "gamma is -0.5; expected a number, 0 or more"),
+        (lambda o: ours.CosineAnnealingLR(o, 10.5), "T_max is 10.5"),
+        (lambda o: ours.CosineAnnealingLR(o, 10, -0.1), "eta_min is -0.1"),
+        (lambda o: ours.LinearWarmup(o, 5, float("nan")), "start_factor is nan"),
+        (lambda o: ours.OneCycleLR(o, 0.1, 10.0), "total_steps is 10.0"),
+        (lambda o: ours.OneCycleLR(o, [0.1] * 3, 10), "max_lr has 3 values; expected 2, one for"),
+        (lambda o: ours.OneCycleLR(o, float("nan"), 10), "max_lr is nan"),
+        (lambda o: ours.OneCycleLR(o, 0.1, 10, max_momentum=float("nan")), "max_momentum is nan"),
     ],
 )
 def test_settings_out_of_range(make, message):

@@ -1,5 +1,6 @@
 """Several optimizers used as one."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +13,11 @@ class CombinedOptimizer(Optimizer):
     """Steps several optimizers together, each on parameters of its own.
 
     Some optimizers are not for every parameter: `Muon` takes matrices and leaves biases and norms
-    to another. Loops and schedules expect one optimizer, with `param_groups`; this is it. The
-    groups are those of the optimizers themselves, so a schedule reaches them all.
+    to another. Loops and schedules expect one optimizer, and this is it: groups and state are its
+    own, and its parts are lent theirs for a step. So hooks and schedules belong on it, not on them.
 
     Args:
-        optimizers: no two of the same parameters.
-
-    Raises:
-        ValueError: if there is no optimizer, or a parameter is in two of them.
+        optimizers: the parts, no two of the same parameters, else a ValueError.
 
     >>> weight, bias = torch.ones(2, 2, requires_grad=True), torch.ones(2, requires_grad=True)
     >>> optimizers = [torch.optim.SGD([weight], lr=0.1), torch.optim.AdamW([bias], lr=0.01)]
@@ -30,26 +28,32 @@ class CombinedOptimizer(Optimizer):
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         self.optimizers = list(optimizers)
-        super().__init__([g for each in self.optimizers for g in each.param_groups], {})
+        self.owners = [part for part in self.optimizers for _ in part.param_groups]
+        super().__init__([group for part in self.optimizers for group in part.param_groups], {})
+        for part in self.optimizers:
+            self.state.update(part.state)
 
-    @torch.no_grad()
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"optimizers": self.optimizers, "owners": self.owners}
+
+    def add_param_group(self, param_group: dict[str, Any], part: int = -1) -> None:
+        """Take one more group, for the last of the optimizers unless `part` says which."""
+        if is_new := len(self.param_groups) == len(self.owners):
+            self.optimizers[part].add_param_group(param_group)  # With its defaults and its checks.
+        super().add_param_group(param_group)
+        if is_new:
+            self.owners.append(self.optimizers[part])
+
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Let each optimizer take its step; `closure` computes the loss anew, once for all."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for optimizer in self.optimizers:
-            optimizer.step()
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for part in self.optimizers:
+            pairs = zip(self.param_groups, self.owners, strict=True)
+            groups = [group for group, owner in pairs if owner is part]
+            params = [param for group in groups for param in group["params"]]
+            state = {param: self.state[param] for param in params if param in self.state}
+            part.__setstate__({"param_groups": groups, "state": defaultdict(dict, state)})
+            type(part).step.__wrapped__(part)  # Without PyTorch's wrapper, which runs hooks again.
+            self.state.update(part.state)
         return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of the optimizers, in their order."""
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        # Each has made its groups anew.
-        self.param_groups = [g for each in self.optimizers for g in each.param_groups]

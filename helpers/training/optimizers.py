@@ -3,18 +3,18 @@
 In the formulas w is a parameter, g its gradient, t the number of the step from 1. They follow
 https://docs.pytorch.org/docs/stable/optim.html, in names, defaults and state, so a `state_dict`
 saved by PyTorch's optimizer of the same name goes on here, and the other way round. All are for
-dense gradients of real numbers.
+dense gradients of real numbers. Settings are 0 or more and finite, shares such as `betas` below 1;
+groups with others, or with complex parameters, are refused with a ValueError that names them.
 """
 
 from collections.abc import Callable, Iterable
 from math import inf, sqrt
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-
-Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+from torch.optim.optimizer import Optimizer, ParamsT
 
 
 class OptimizerTemplate(Optimizer):
@@ -35,43 +35,40 @@ class OptimizerTemplate(Optimizer):
     [2.5, -1.5]
     """
 
+    min_ndim: int = 0  # Parameters of fewer dimensions are refused.
+
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         """Move `param` in place; `grad` is not to be changed, memory goes to `self.state[param]`.
 
-        Args:
-            param: a tensor with a gradient.
-            grad: its gradient, negated if the group is to `maximize`.
-            group: its settings, such as `group["lr"]`.
+        `grad` is negated already if the `group`, a dict of settings, is to `maximize`.
         """
         raise NotImplementedError
 
-    def update_group(
-        self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]
-    ) -> None:
-        """Move all parameters of a group that have a gradient."""
-        for param, grad in zip(params, grads, strict=True):
-            self.update(param, grad, group)
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take one more group, checked; those that the optimizer is made with come here, too."""
+        super().add_param_group(param_group)
+        try:
+            _check_group(param_group, self.min_ndim)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()  # Else the step would be part of what autograd records.
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Move every parameter that has a gradient by one step.
 
-        Args:
-            closure: computes the loss anew, gradients included, before the step.
-
-        Returns:
-            What `closure` returned.
+        `closure` computes the loss anew, gradients included, before the step; it is returned.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            # A frozen parameter has none, nor has one that took no part in the loss.
-            params = [param for param in group["params"] if param.grad is not None]
-            sign = -1 if group.get("maximize") else 1
-            grads = [param.grad if sign == 1 else -param.grad for param in params]
-            self.update_group(params, grads, group)
+            for param in group["params"]:
+                # A frozen parameter has none, nor has one that took no part in the loss.
+                if param.grad is not None:
+                    grad = -param.grad if group.get("maximize") else param.grad
+                    self.update(param, grad, group)
         return loss
 
 
@@ -87,9 +84,6 @@ class SGD(OptimizerTemplate):
         nesterov: look one step ahead along the velocity; needs momentum without dampening.
         maximize: go up instead of down.
 
-    Raises:
-        ValueError: if a setting is out of range.
-
     >>> weight = torch.tensor(1.0, requires_grad=True)
     >>> optimizer = SGD([weight], lr=0.1)
     >>> weight.square().backward()  # The gradient is 2.
@@ -100,7 +94,7 @@ class SGD(OptimizerTemplate):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -109,14 +103,9 @@ class SGD(OptimizerTemplate):
         *,
         maximize: bool = False,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("momentum", momentum)
-        _check_range("weight_decay", weight_decay)
         if nesterov and (momentum == 0 or dampening != 0):
-            raise ValueError(
-                f"nesterov is True with momentum {momentum} and dampening {dampening}; "
-                "expected momentum above 0 and dampening 0"
-            )
+            found = f"momentum {momentum} and dampening {dampening}"
+            raise ValueError(f"nesterov is True with {found}; expected them above 0 and 0")
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
         super().__init__(params, defaults | {"weight_decay": weight_decay, "maximize": maximize})
 
@@ -133,7 +122,7 @@ class SGD(OptimizerTemplate):
                 velocity.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
             # Nesterov: g ← g + momentum v
             grad = grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
-        param.add_(grad, alpha=-group["lr"])  # w ← w - lr g
+        param.add_(grad, alpha=-float(group["lr"]))  # w ← w - lr g
 
 
 class Adagrad(OptimizerTemplate):
@@ -150,9 +139,6 @@ class Adagrad(OptimizerTemplate):
         eps: added to the divisor, lest it be 0.
         maximize: go up instead of down.
 
-    Raises:
-        ValueError: if a setting is out of range.
-
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = Adagrad([weight], lr=0.5)
     >>> weight.square().sum().backward()
@@ -163,7 +149,7 @@ class Adagrad(OptimizerTemplate):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-2,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
@@ -172,11 +158,6 @@ class Adagrad(OptimizerTemplate):
         *,
         maximize: bool = False,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("lr_decay", lr_decay)
-        _check_range("weight_decay", weight_decay)
-        _check_range("initial_accumulator_value", initial_accumulator_value)
-        _check_range("eps", eps)
         defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
         start = {"initial_accumulator_value": initial_accumulator_value}
         super().__init__(params, defaults | start | {"maximize": maximize})
@@ -184,16 +165,13 @@ class Adagrad(OptimizerTemplate):
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[param]
         if not state:
-            state["step"] = torch.tensor(0.0)
             state["sum"] = torch.full_like(param, group["initial_accumulator_value"])
-        state["step"] += 1
+        t = _count_step(state)
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-        lr = group["lr"] / (1 + (state["step"].item() - 1) * group["lr_decay"])
-        total = state["sum"].addcmul_(grad, grad)  # s ← s + g²
-        param.addcdiv_(
-            grad, total.sqrt().add_(group["eps"]), value=-lr
-        )  # w ← w - lr g / (√s + eps)
+        lr = float(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
+        root = state["sum"].addcmul_(grad, grad).sqrt()  # s ← s + g²
+        param.addcdiv_(grad, root.add_(group["eps"]), value=-lr)  # w ← w - lr g / (√s + eps)
 
 
 class RMSprop(OptimizerTemplate):
@@ -209,9 +187,6 @@ class RMSprop(OptimizerTemplate):
         centered: take the square of the average gradient away, which leaves its variance.
         maximize: go up instead of down.
 
-    Raises:
-        ValueError: if a setting is out of range.
-
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = RMSprop([weight], lr=0.01, alpha=0.75)
     >>> weight.square().sum().backward()
@@ -222,7 +197,7 @@ class RMSprop(OptimizerTemplate):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
@@ -232,25 +207,19 @@ class RMSprop(OptimizerTemplate):
         *,
         maximize: bool = False,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("alpha", alpha, below=1)
-        _check_range("eps", eps)
-        _check_range("weight_decay", weight_decay)
-        _check_range("momentum", momentum)
         defaults = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
         options = {"momentum": momentum, "centered": centered, "maximize": maximize}
         super().__init__(params, defaults | options)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, alpha = self.state[param], group["alpha"]
+        state, alpha, lr = self.state[param], group["alpha"], float(group["lr"])
         if not state:
-            state["step"] = torch.tensor(0.0)  # Not in the formula; PyTorch counts here too.
             state["square_avg"] = torch.zeros_like(param)
             if group["momentum"] > 0:
                 state["momentum_buffer"] = torch.zeros_like(param)
             if group["centered"]:
                 state["grad_avg"] = torch.zeros_like(param)
-        state["step"] += 1
+        _count_step(state)  # Not in the formula; PyTorch counts here too.
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         square = state["square_avg"]
@@ -264,9 +233,9 @@ class RMSprop(OptimizerTemplate):
         if group["momentum"] > 0:
             velocity = state["momentum_buffer"]
             velocity.mul_(group["momentum"]).addcdiv_(grad, root)  # v ← momentum v + g / root
-            param.add_(velocity, alpha=-group["lr"])  # w ← w - lr v
+            param.add_(velocity, alpha=-lr)  # w ← w - lr v
         else:
-            param.addcdiv_(grad, root, value=-group["lr"])  # w ← w - lr g / root
+            param.addcdiv_(grad, root, value=-lr)  # w ← w - lr g / root
 
 
 class Adam(OptimizerTemplate):
@@ -280,9 +249,7 @@ class Adam(OptimizerTemplate):
         weight_decay: adds this share of w to its gradient; `AdamW` does better.
         amsgrad: divide by the largest average of squares so far (arXiv:1904.09237).
         maximize: go up instead of down.
-
-    Raises:
-        ValueError: if a setting is out of range.
+        decoupled_weight_decay: let the decay act on the weights alone, which makes it `AdamW`.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = Adam([weight], lr=0.5)
@@ -294,7 +261,7 @@ class Adam(OptimizerTemplate):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -302,36 +269,28 @@ class Adam(OptimizerTemplate):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("betas[0]", betas[0], below=1)
-        _check_range("betas[1]", betas[1], below=1)
-        _check_range("eps", eps)
-        _check_range("weight_decay", weight_decay)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults |= {"decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, defaults | {"amsgrad": amsgrad, "maximize": maximize})
 
-    def decay(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
-        """Return the gradient with the decay in it, so that it is averaged and divided as well."""
-        return grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-
-    def advance(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """Return what is remembered of a parameter, its step counted."""
+    def init_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """Return what is remembered of a parameter, before its first step zeros."""
         state = self.state[param]
         if not state:
-            state["step"] = torch.tensor(0.0)  # On the CPU: reading it must not wait for a GPU.
-            state["exp_avg"] = torch.zeros_like(param)
-            state["exp_avg_sq"] = torch.zeros_like(param)
-            if group["amsgrad"]:
-                state["max_exp_avg_sq"] = torch.zeros_like(param)
-        state["step"] += 1
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+            state.update({name: torch.zeros_like(param) for name in names})
         return state
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.advance(param, group), group["betas"]
-        t = state["step"].item()
-        if group["weight_decay"] != 0:
-            grad = self.decay(param, grad, group)
+        state = self.init_state(param, group)
+        lr, (beta1, beta2) = float(group["lr"]), group["betas"]
+        t = _count_step(state)
+        if group["decoupled_weight_decay"]:
+            param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
+        elif group["weight_decay"] != 0:
+            grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         m, v = state["exp_avg"], state["exp_avg_sq"]
         m.lerp_(grad, 1 - beta1)  # m ← beta1 m + (1 - beta1) g
         v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v ← beta2 v + (1 - beta2) g²
@@ -340,7 +299,7 @@ class Adam(OptimizerTemplate):
         # m and v began at 0 and are too small by these factors.
         scale_m, scale_v = 1 - beta1**t, 1 - beta2**t
         root = v.sqrt().div_(sqrt(scale_v)).add_(group["eps"])  # √(v / scale_v) + eps
-        param.addcdiv_(m, root, value=-group["lr"] / scale_m)  # w ← w - lr (m / scale_m) / root
+        param.addcdiv_(m, root, value=-lr / scale_m)  # w ← w - lr (m / scale_m) / root
 
 
 class AdamW(Adam):
@@ -353,9 +312,6 @@ class AdamW(Adam):
         params, lr, betas, eps, amsgrad, maximize: as in `Adam`.
         weight_decay: share of w taken away in a step, times the learning rate.
 
-    Raises:
-        ValueError: if a setting is out of range.
-
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = AdamW([weight], lr=0.5, weight_decay=0.1)
     >>> (0 * weight).sum().backward()  # No gradient: the decay alone.
@@ -366,7 +322,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -375,12 +331,13 @@ class AdamW(Adam):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        options = {"maximize": maximize, "decoupled_weight_decay": True}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
 
-    def decay(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
-        """Shrink the weights and leave the gradient as it is."""
-        param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
-        return grad
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # Older files do not say it.
+            group["decoupled_weight_decay"] = True
 
 
 class AdamWForeach(AdamW):
@@ -389,10 +346,7 @@ class AdamWForeach(AdamW):
     A network has many small tensors, and on a GPU starting a kernel takes longer than the sum of
     a small tensor. `torch._foreach_…` start few kernels for many tensors. This is how PyTorch's
     optimizers work with `foreach=True`, their default on a GPU; the price is memory for all roots
-    at once.
-
-    Args:
-        params, lr, betas, eps, weight_decay, amsgrad, maximize: as in `AdamW`.
+    at once. Its arguments are those of `AdamW`.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = AdamWForeach([weight], lr=0.5, weight_decay=0.0)
@@ -402,27 +356,35 @@ class AdamWForeach(AdamW):
     [0.5, 99.5]
     """
 
-    def update_group(
-        self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]
-    ) -> None:
-        """Do what `AdamW.update` does, line by line, to all parameters of a group."""
-        if not params:
-            return
-        states, (beta1, beta2) = [self.advance(param, group) for param in params], group["betas"]
-        ts = [state["step"].item() for state in states]
-        m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_lerp_(m, grads, 1 - beta1)
-        torch._foreach_mul_(v, beta2)
-        torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
-        if group["amsgrad"]:
-            largest = [state["max_exp_avg_sq"] for state in states]
-            torch._foreach_maximum_(largest, v)
-            v = largest
-        roots = torch._foreach_sqrt(v)
-        torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
-        torch._foreach_add_(roots, group["eps"])
-        torch._foreach_addcdiv_(params, m, roots, [-group["lr"] / (1 - beta1**t) for t in ts])
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Do what `AdamW.update` does, line by line, to all parameters of a group at once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if not params:
+                continue
+            lr, (beta1, beta2) = float(group["lr"]), group["betas"]
+            states = [self.init_state(param, group) for param in params]
+            ts = [_count_step(state) for state in states]
+            grads = [-param.grad if group.get("maximize") else param.grad for param in params]
+            m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(m, grads, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
+            if group["amsgrad"]:
+                largest = [state["max_exp_avg_sq"] for state in states]
+                torch._foreach_maximum_(largest, v)
+                v = largest
+            roots = torch._foreach_sqrt(v)
+            torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
+            torch._foreach_add_(roots, group["eps"])
+            torch._foreach_addcdiv_(params, m, roots, [-lr / (1 - beta1**t) for t in ts])
+        return loss
 
 
 class Lion(OptimizerTemplate):
@@ -438,9 +400,6 @@ class Lion(OptimizerTemplate):
         weight_decay: share of w taken away in a step, times the learning rate.
         maximize: go up instead of down.
 
-    Raises:
-        ValueError: if a setting is out of range.
-
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = Lion([weight], lr=0.5)
     >>> weight.square().sum().backward()
@@ -451,29 +410,25 @@ class Lion(OptimizerTemplate):
 
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("betas[0]", betas[0], below=1)
-        _check_range("betas[1]", betas[1], below=1)
-        _check_range("weight_decay", weight_decay)
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[param], group["betas"]
+        state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
         if not state:
             state["exp_avg"] = torch.zeros_like(param)
         m = state["exp_avg"]
         if group["weight_decay"] != 0:
-            param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
+            param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
         sign = m.lerp(grad, 1 - beta1).sign_()  # c ← sign(beta1 m + (1 - beta1) g)
-        param.add_(sign, alpha=-group["lr"])  # w ← w - lr c
+        param.add_(sign, alpha=-lr)  # w ← w - lr c
         m.lerp_(grad, 1 - beta2)  # m ← beta2 m + (1 - beta2) g
 
 
@@ -483,19 +438,20 @@ class Muon(OptimizerTemplate):
     All directions of the matrix then move about equally far, not only the few that dominate the
     gradient. It is for the matrices within a network; biases, norms, embeddings and the last layer
     go to another optimizer, such as `AdamW`. For matrices it equals `torch.optim.Muon`, which
-    takes nothing else; here a convolution's weights are taken too, as a matrix of one row for each
-    output channel, as in Keller Jordan's own code.
+    takes nothing else.
+
+    Here a convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out`
+    rows and in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales
+    by √max(1, height / width), 1 for square kernels: the same, unless there are more rows than
+    columns (depthwise, 1x1 to more channels), where the step here is √(rows / columns) times his.
 
     Args:
-        params: parameters of two dimensions or more, or groups of them.
+        params: parameters of two dimensions or more, else a ValueError; or groups of them.
         lr: learning rate, 0 or more.
         weight_decay: share of w taken away in a step, times the learning rate.
         momentum: share of the old average in the new one.
         nesterov: look one step ahead along the average.
         ns_steps: iterations of `orthogonalise`.
-
-    Raises:
-        ValueError: if a setting is out of range or a parameter has fewer than two dimensions.
 
     >>> weight = torch.eye(2, requires_grad=True)
     >>> optimizer = Muon([weight], lr=0.1, weight_decay=0.0)
@@ -505,44 +461,49 @@ class Muon(OptimizerTemplate):
     True
     """
 
+    min_ndim = 2
+
     def __init__(
         self,
-        params: Parameters,
+        params: ParamsT,
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,
         ns_steps: int = 5,
     ) -> None:
-        _check_range("lr", lr)
-        _check_range("weight_decay", weight_decay)
-        _check_range("momentum", momentum)
-        _check_range("ns_steps", ns_steps, below=100)
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, defaults | {"nesterov": nesterov, "ns_steps": ns_steps})
-        for param in (param for group in self.param_groups for param in group["params"]):
-            if param.ndim < 2:
-                raise ValueError(
-                    f"params has one of shape {tuple(param.shape)}; Muon takes two dimensions or "
-                    "more: give biases and norms to another optimizer, such as AdamW"
-                )
+        options = {"nesterov": nesterov, "ns_steps": ns_steps}
+        # PyTorch's arguments for what is fixed here; a state of its that has others goes on so.
+        fixed = {"ns_coefficients": (3.4445, -4.7750, 2.0315), "eps": 1e-7, "adjust_lr_fn": None}
+        super().__init__(params, defaults | options | fixed)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, momentum = self.state[param], group["momentum"]
+        state, lr, momentum = self.state[param], float(group["lr"]), group["momentum"]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(param)
         average = state["momentum_buffer"]
         average.lerp_(grad, 1 - momentum)  # b ← momentum b + (1 - momentum) g
         # Nesterov: u ← momentum b + (1 - momentum) g, with the new b
         update = grad.lerp(average, momentum) if group["nesterov"] else average
-        matrix = orthogonalise(update.flatten(1), group["ns_steps"])  # u ← U Vᵀ, about
+        settings = group["ns_steps"], group["ns_coefficients"], group["eps"]
+        matrix = orthogonalise(update.flatten(1), *settings)  # u ← U Vᵀ, about
         rows, columns = matrix.shape
-        lr = group["lr"] * sqrt(max(1, rows / columns))
-        param.mul_(1 - group["lr"] * group["weight_decay"])  # w ← w - lr decay w
-        param.add_(matrix.reshape(param.shape), alpha=-lr)  # w ← w - lr √max(1, rows / columns) u
+        scale = sqrt(max(1, rows / columns))
+        if group["adjust_lr_fn"] == "match_rms_adamw":
+            scale = 0.2 * sqrt(max(rows, columns))
+        elif group["adjust_lr_fn"] == "spectral_unclamped":
+            scale = sqrt(rows / columns)
+        param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
+        param.add_(matrix.reshape(param.shape), alpha=-lr * scale)  # w ← w - lr scale u
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(
+    matrix: Tensor,
+    steps: int = 5,
+    coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
+    eps: float = 1e-7,
+) -> Tensor:
     """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by products of matrices alone.
 
     A polynomial of odd powers of the matrix acts on each singular value alone. This one, repeated,
@@ -552,6 +513,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     Args:
         matrix: `(rows, columns)`.
         steps: how often the polynomial is applied.
+        coefficients, eps: its a, b and c; what the matrix is divided by if its norm is less.
 
     Returns:
         `(rows, columns)` in bfloat16, which suffices for a direction.
@@ -563,8 +525,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     wide = matrix.to(torch.bfloat16, copy=True)
     if matrix.shape[0] > matrix.shape[1]:
         wide = wide.T  # The smaller of the two squares below.
-    wide.div_(wide.norm().clamp(min=1e-7))  # No singular value is above 1 now.
-    a, b, c = 3.4445, -4.7750, 2.0315
+    wide.div_(wide.norm().clamp(min=eps))  # No singular value is above 1 now.
+    a, b, c = coefficients
     for _ in range(steps):  # X ← a X + (b X Xᵀ + c (X Xᵀ)²) X
         square = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
@@ -572,20 +534,20 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Tensor:
     """Scale all gradients, seen as one long vector, down to `max_norm` if they are longer.
 
     The same as `torch.nn.utils.clip_grad_norm_`. Call it between `backward()` and `step()`.
 
     Args:
-        parameters: those whose gradients are changed, in place.
-        max_norm: the largest length they may have together, 0 or more.
+        parameters: those whose gradients are changed, in place; one or several.
+        max_norm: the largest length they may have together, 0 or more; inf to measure only.
 
     Returns:
         The length before, a scalar.
 
     Raises:
-        ValueError: if `max_norm` is negative.
+        ValueError: if `max_norm` is negative or nan.
 
     >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
     >>> (weight.square().sum() / 2).backward()  # The gradient is the weight, of length 5.
@@ -594,7 +556,10 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     >>> [round(value, 4) for value in weight.grad.tolist()]
     [0.6, 0.8]
     """
-    _check_range("max_norm", max_norm)
+    if not max_norm >= 0:  # Written so, nan is out of range too.
+        raise ValueError(f"max_norm is {max_norm}; expected 0 or more")
+    if isinstance(parameters, Tensor):  # Else its rows would be taken, which have no gradient.
+        parameters = [parameters]
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # The norm of the norms is the norm of all, and nothing need be copied into one vector.
     norm = torch.stack([grad.norm() for grad in grads] or [torch.tensor(0.0)]).norm()
@@ -604,7 +569,32 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     return norm
 
 
-def _check_range(name: str, value: float, below: float = inf) -> None:
-    if not 0 <= value < below:  # Written so, nan is out of range too.
-        limit = "" if below == inf else f" and below {below}"
-        raise ValueError(f"{name} is {value}; expected 0 or more{limit}")
+def _count_step(state: dict[str, Any]) -> float:
+    """Count a step as PyTorch does, in `state["step"]`, and return its number from 1."""
+    t = float(state.get("step", 0)) + 1  # A plain number in older files.
+    # On the CPU: reading it must wait for no GPU. In float32: bfloat16 counts to 256 only.
+    state["step"] = torch.tensor(t, dtype=torch.float32, device="cpu")
+    return t
+
+
+def _check_group(group: dict[str, Any], min_ndim: int) -> None:
+    """Refuse parameters of the wrong kind, and settings that are no number or out of range."""
+    for param in group["params"]:
+        if param.is_complex():
+            raise ValueError("params has a complex one; expected real ones: use torch.view_as_real")
+        if param.ndim < min_ndim:
+            found = f"params has one of shape {tuple(param.shape)}"
+            raise ValueError(f"{found}; expected {min_ndim} dimensions or more, others to AdamW")
+    betas = group.get("betas", (0, 0))
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise ValueError(f"betas is {betas}; expected two numbers, such as (0.9, 0.99)")
+    settings = group | {"betas[0]": betas[0], "betas[1]": betas[1]}
+    limits = {"alpha": 1, "betas[0]": 1, "betas[1]": 1, "ns_steps": 100}
+    others = ("lr", "momentum", "dampening", "weight_decay", "eps", "lr_decay")
+    for name in (*limits, *others, "initial_accumulator_value"):
+        value, below = settings.get(name, 0), limits.get(name, inf)
+        if name == "lr" and isinstance(value, Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < below:
+            limit = "" if below == inf else f" and below {below}"
+            raise ValueError(f"{name} is {value}; expected a number, 0 or more{limit}")
