@@ -201,9 +201,7 @@ def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: in
     steps = run.epochs * (batches if by == "batch" else 1)
     resumable = any(type(part).__name__ == "Checkpoint" for part in run.parts)
     for each in [scheduler, *getattr(scheduler, "_schedulers", [])]:
-        lengths = (
-            getattr(each, key, None) for key in ("total_steps", "T_max", "total_iters", "steps")
-        )
+        lengths = (getattr(each, key, None) for key in ("total_steps", "T_max", "total_iters"))
         length, kind = next(filter(None, lengths), steps), type(each).__name__
         if steps > length and kind in ("OneCycleLR", "CosineAnnealingLR"):
             raise ValueError(f"{kind} ends after {length} steps and this training takes {steps}")
