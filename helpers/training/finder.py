@@ -59,10 +59,12 @@ def find_learning_rate(
     if steps < 2:
         raise ValueError(f"steps is {steps}; expected 2 or more")
     model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
-    run = Run(model, loader, optimizer, loss_fn=loss_fn)
-    check_run(run)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     ratios = [rate / max(rates) if max(rates) else 1.0 for rate in rates]
+    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+        group["lr"] = low * ratio
+    run = Run(model, loader, optimizer, loss_fn=loss_fn)
+    check_run(run)
     rows, average, lowest = [], 0.0, inf
     train_mode(model)
     batches = islice(chain.from_iterable(repeat(loader, steps)), steps)

@@ -116,13 +116,16 @@ class Checkpoint(Part):
                 f"{path} was written by version 0.1, whose order of batches is another; "
                 "load_checkpoint reads its 'best_weights': train anew from them, with resume=False"
             )
-        self.notes = {**state["notes"], **self.notes}
-        named = [given["notes"].get("classes") for given in (state, {"notes": self.notes})]
-        _refuse_differences(
-            path,
-            state["settings"] | {"notes['classes']": named[0]},
-            self._settings | {"notes['classes']": named[1]},
-        )
+        saved = state["settings"] | {"notes['classes']": state["notes"].get("classes")}
+        self.notes = state["notes"] | self.notes
+        given = self._settings | {"notes['classes']": self.notes.get("classes")}
+        differ = [name for name in {**saved, **given} if saved.get(name) != given.get(name)]
+        if differ:
+            lines = [f"{n}: {saved.get(n)} in the file, {given.get(n)} here" for n in differ]
+            raise ValueError(
+                "\n".join([f"{path} is of another training:", *lines[:5]])
+                + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
+            )
         before = deepcopy(self._state(run))
         try:
             self._restore(run, state)
@@ -141,7 +144,10 @@ class Checkpoint(Part):
             if name in state["parts"]:
                 part.load_state_dict(state["parts"][name])
         self._feeding = state["feeding"]
-        set_feeding_state(run.train_loader, self._feeding)
+        for name, kept in self._feeding.get("generators", {}).items():
+            _inside(run.train_loader)[name].set_state(kept)
+        if "loader" in self._feeding:
+            run.train_loader.load_state_dict(self._feeding["loader"])
         set_random_state(state["random"])
         run.history.rows[:] = state["rows"]
         run.stop = state["stop"]
@@ -169,27 +175,17 @@ def feeding_state(loader: Any) -> dict[str, Any]:
     """
     if hasattr(loader, "set_epoch"):
         return {}
-    foreign = random.Random | np.random.Generator | np.random.RandomState
-    generators = _inside(loader)
-    for name, value in generators.items():
-        if isinstance(value, foreign):
+    states = {}
+    for name, value in _inside(loader).items():
+        if isinstance(value, torch.Generator):
+            states[name] = value.get_state()
+        elif isinstance(value, random.Random | np.random.Generator | np.random.RandomState):
             raise ValueError(
                 f"train_loader: {name} draws from a generator that no checkpoint holds; "
                 "use a torch.Generator there, or give the loader set_epoch(epoch, skip)"
             )
-    states = {
-        name: g.get_state() for name, g in generators.items() if isinstance(g, torch.Generator)
-    }
     own = {"loader": loader.state_dict()} if hasattr(loader, "state_dict") else {}
     return {"random": random_state(), "generators": states, **own}
-
-
-def set_feeding_state(loader: Any, state: dict[str, Any]) -> None:
-    """Put back what `feeding_state` returned, but for the global generators."""
-    for name, kept in state.get("generators", {}).items():
-        _inside(loader)[name].set_state(kept)
-    if "loader" in state:
-        loader.load_state_dict(state["loader"])
 
 
 def describe_run(run: Any) -> dict[str, str]:
@@ -213,18 +209,6 @@ def describe_run(run: Any) -> dict[str, str]:
         "parts": deciding,
     }
     return dict(_flatten("", things, depth=6))
-
-
-def _refuse_differences(path: Path, saved: dict[str, str], given: dict[str, str]) -> None:
-    differ = [name for name in {**saved, **given} if saved.get(name) != given.get(name)]
-    if differ:
-        lines = [
-            f"{name}: {saved.get(name)} in the file, {given.get(name)} here" for name in differ
-        ]
-        raise ValueError(
-            f"{path} is of another training:\n" + "\n".join(lines[:5]) + "\n"
-            f"({len(lines)} differ) make them the same, or pass resume=False to start anew"
-        )
 
 
 def _flatten(name: str, thing: Any, depth: int) -> Iterator[tuple[str, str]]:
