@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
+from conftest import SCALE, SEED, cases
+from hypothesis import given
 
 from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 
@@ -44,10 +45,11 @@ def flip(data, bit):
     return changed
 
 
-def test_200_flipped_bits_and_more_in_the_seal(tmp_path, sound):
+def test_200_flipped_bits_and_more_in_the_seal(tmp_path, sound, record_property):
     assert len(sound) > 100_000
-    for bit in random.Random(0).sample(range(8 * len(sound)), 200):
+    for bit in random.Random(SEED).sample(range(8 * len(sound)), 200 * SCALE):
         is_refused(tmp_path / "bad.pt", flip(sound, bit))
+    record_property("flipped bits", 200 * SCALE)
     save_checkpoint(tmp_path / "small.pt", {"epoch": 1})
     small = (tmp_path / "small.pt").read_bytes()
     for bit in [*range(64), *range(8 * (len(small) - 160), 8 * len(small), 3)]:
@@ -67,7 +69,7 @@ def test_cut_and_appended_bytes(tmp_path, sound):
 def test_flipped_weights_in_a_file_of_torch_save(tmp_path):
     torch.save({"weights": torch.zeros(10_000)}, tmp_path / "plain.pt")
     plain = (tmp_path / "plain.pt").read_bytes()
-    for bit in random.Random(2).sample(range(8 * 2000, 8 * 38_000), 50):
+    for bit in random.Random(SEED).sample(range(8 * 2000, 8 * 38_000), 50 * SCALE):
         is_refused(tmp_path / "bad.pt", flip(plain, bit))
 
 
@@ -103,7 +105,7 @@ def same(one, other):
     return one == other or repr(one) == repr(other)  # nan
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@cases(80)
 @given(state=nested(SCALARS | TENSORS | TENSORS.map(lambda t: t.shape)))
 def test_what_is_accepted_comes_back_equal(tmp_path_factory, state):
     path = tmp_path_factory.getbasetemp() / "accepted.pt"
@@ -114,7 +116,7 @@ def test_what_is_accepted_comes_back_equal(tmp_path_factory, state):
 STRANGER = Path("stranger")
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@cases(50)
 @given(state=nested(SCALARS | TENSORS | st.just(STRANGER)).filter(lambda s: "stranger" in repr(s)))
 def test_what_is_refused_names_its_place(tmp_path_factory, state):
     path = tmp_path_factory.getbasetemp() / "refused.pt"
