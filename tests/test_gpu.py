@@ -13,11 +13,11 @@ from helpers.training import (
     Checkpoint,
     ClipGradients,
     ExponentialMovingAverage,
-    FiniteGradients,
-    Run,
+    Part,
     evaluate,
     fit,
     pick_device,
+    train_one_epoch,
 )
 
 pytestmark = pytest.mark.skipif(not torch.accelerator.is_available(), reason="no GPU here")
@@ -33,15 +33,16 @@ def gpu_loader(**options) -> BatchLoader:
 def test_neither_steps_nor_batches_wait_for_the_device():
     model = make_model().to(pick_device())
     optimizer = AdamW(model.parameters(), 1e-3)
-    parts = [FiniteGradients(), ClipGradients(1.0), ExponentialMovingAverage(model)]
-    run = Run(model, gpu_loader(), optimizer, parts=parts)
-    batches = run.begin_epoch()
-    for _ in range(2):  # The first batch is looked at closely, and reads.
-        run.step(next(batches))
-    torch.cuda.set_sync_debug_mode("error")
+    parts = [ClipGradients(1.0), ExponentialMovingAverage(model)]
+
+    class Strict(Part):
+        """From the second batch to the end of the epoch, whatever waits for the GPU raises."""
+
+        def after_step(self, run):
+            torch.cuda.set_sync_debug_mode("error" if run.batch < 5 else "default")
+
     try:
-        for batch in batches:
-            run.step(batch)
+        train_one_epoch(model, gpu_loader(), optimizer, parts=[*parts, Strict()])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

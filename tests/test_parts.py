@@ -362,14 +362,15 @@ def test_a_step_reads_nothing_from_the_device(kind):
     model = nn.Sequential(*make_model()[:3], nn.Flatten(), nn.Linear(72, 5)).to("meta")
     average = ExponentialMovingAverage(model, 0.9)
     parts = {"plain": [], "clipped": [ClipGradients(1.0)], "averaged": [average]}[kind]
-    run = Run(
-        model, [], AdamW(model.parameters(), 1e-3), parts=[FiniteGradients(every=50), *parts]
-    )  # fmt: skip
-    images = torch.zeros(4, 3, 8, 8, device="meta")
-    for _ in range(5):
-        run.step((images, torch.zeros(4, dtype=torch.long, device="meta")))
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        run.loss.item()
+    parts.append(FiniteGradients(every=50))
+    batch = torch.zeros(4, 3, 8, 8, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
+    diary = Diary()
+    diary.before_step = lambda run: diary.lines.append(run.batch)
+    diary.after_step = lambda run: None
+    run = Run(model, AdamW(model.parameters(), 1e-3), [batch] * 5, parts=[*parts, diary])
+    with pytest.raises((RuntimeError, NotImplementedError)):  # Read when the epoch is over.
+        train_one_epoch(model, run.train_loader, run.optimizer, run=run)
+    assert diary.lines == [1, 2, 3, 4, 5]
 
 
 def test_quiet_troubles_are_said_once():

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from itertools import chain, islice, repeat
+from itertools import chain, islice, repeat, takewhile
 from math import inf
+from typing import Any
 
 import pandas as pd
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from helpers.training.guards import check_run
-from helpers.training.loop import Run, train_mode
+from helpers.training.loop import Run, train_one_epoch
+from helpers.training.parts import Part, Schedule
+from helpers.training.schedules import ExponentialLR
 
 
 def find_learning_rate(
@@ -60,27 +63,33 @@ def find_learning_rate(
         raise ValueError(f"steps is {steps}; expected 2 or more")
     model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    ratios = [rate / max(rates) if max(rates) else 1.0 for rate in rates]
-    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-        group["lr"] = low * ratio
-    run = Run(model, loader, optimizer, loss_fn=loss_fn)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = low * rate / max(rates) if max(rates) else low
+    rising = Schedule(ExponentialLR(optimizer, (high / low) ** (1 / (steps - 1))), "batch")
+    diary = LossDiary()
+    run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=[rising, diary])
     check_run(run)
-    rows, average, lowest = [], 0.0, inf
-    train_mode(model)
     batches = islice(chain.from_iterable(repeat(loader, steps)), steps)
-    for step, batch in enumerate(batches):
-        rate = low * (high / low) ** (step / (steps - 1))
-        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-            group["lr"] = rate * ratio
-        run.step(batch)
-        loss = run.loss.item()
-        average = 0.9 * average + 0.1 * loss
-        smooth = average / (1 - 0.9 ** (step + 1))  # As in Adam: the average began at 0.
-        if not smooth < 4 * lowest:  # Written so, nan ends it too.
-            break
-        lowest = min(lowest, smooth)
-        rows.append((rate, loss, smooth))
-    if len(rows) < 2:
-        raise ValueError(f"loader and loss gave {len(rows)} finite steps; expected 2 or more")
-    frame = pd.DataFrame(rows, columns=["learning_rate", "loss", "smooth"])
+    run.rest = takewhile(lambda _: not diary.over, batches)
+    train_one_epoch(model, loader, optimizer, loss_fn=loss_fn, run=run)
+    frame = pd.DataFrame(diary.rows, columns=["learning_rate", "loss", "smooth"])
+    if len(frame) < 2:
+        raise ValueError(f"loader and loss gave {len(frame)} finite steps; expected 2 or more")
     return float(frame["learning_rate"][frame["smooth"].idxmin()]) / 10, frame
+
+
+class LossDiary(Part):
+    """Writes down rate and loss of every step, until the loss is far above its best."""
+
+    def __init__(self) -> None:
+        self.rows, self.average, self.over = [], 0.0, False
+
+    def before_step(self, run: Any) -> None:
+        loss = run.loss.item()
+        self.average = 0.9 * self.average + 0.1 * loss
+        smooth = self.average / (1 - 0.9 ** (len(self.rows) + 1))  # As in Adam: it began at 0.
+        lowest = min((row[-1] for row in self.rows), default=inf)
+        self.over = not smooth < 4 * lowest  # Written so, nan ends it too.
+        if not self.over:
+            rate = max(float(group["lr"]) for group in run.optimizer.param_groups)
+            self.rows.append((rate, loss, smooth))

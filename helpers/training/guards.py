@@ -84,7 +84,7 @@ def check_run(run: Any) -> None:
     run.head = [parameter.detach().clone() for parameter in _head(run.model)]
 
 
-def check_batch(model: nn.Module, batch: Any, loader: Iterable[Any], training: bool) -> None:
+def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
     """Look at the first batch before the model does.
 
     Raises:
@@ -112,7 +112,7 @@ def check_batch(model: nn.Module, batch: Any, loader: Iterable[Any], training: b
     held = getattr(loader, "dataset", getattr(loader, "targets", None))
     dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
     norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    one_left = training and not dropped and len(held) % len(images) == 1
+    one_left = torch.is_grad_enabled() and not dropped and len(held) % len(images) == 1
     if norms and one_left and (error := _refusal(model, images[:1], training=True)):
         raise ValueError(
             "the last batch of an epoch holds one picture, from which batch norm cannot learn "

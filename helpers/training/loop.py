@@ -92,9 +92,12 @@ def train_one_epoch(
     loss_fn: Loss = F.cross_entropy,
     autocast: bool = False,
     parts: Sequence[Part] = (),
+    run: "Run | None" = None,
     **old_keywords: Any,
 ) -> dict[str, float]:
     """Pass over the batches once, with one optimizer step for each.
+
+    Nothing in the loop reads from the device, so no GPU is waited for.
 
     Args:
         model: `(B, 3, H, W)` to logits `(B, classes)`; trained on the device it is on.
@@ -103,6 +106,7 @@ def train_one_epoch(
         optimizer: of the model's parameters.
         loss_fn, autocast: as in `evaluate`.
         parts: what else happens before and after each step, such as `ClipGradients(1.0)`.
+        run: of `fit`, which has the parts already.
 
     Returns:
         What `evaluate` does, over the logits that each sample got when it was met, in training
@@ -119,10 +123,28 @@ def train_one_epoch(
     ['loss', 'accuracy', 'correct', 'count']
     """
     check_parts(parts, old_keywords)
-    parts = [FiniteGradients(), *parts]
-    run = Run(model, loader, optimizer, loss_fn=loss_fn, autocast=autocast, parts=parts)
-    check_run(run)
-    return run.train_epoch()
+    if run is None:
+        run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=[FiniteGradients(), *parts])
+        check_run(run)
+    train_mode(model)
+    for batch in run.batches():
+        if run.batch == 1:
+            check_batch(batch, model, loader)
+        run.images, run.targets = _to_device(*batch, run.device)
+        with _precision(run.device, autocast):
+            logits = model(run.images)
+            if run.batch == 1:
+                check_logits(logits, run.targets, loss_fn, loader)
+            loss = loss_fn(logits, run.targets)
+        optimizer.zero_grad()  # Else gradients add up over batches.
+        loss.backward()  # Fills .grad; moves no weight.
+        run.loss = loss.detach()
+        run.outputs.append((logits.detach(), run.targets))
+        run.tell("before_step")
+        optimizer.step()  # Moves the weights.
+        run.tell("after_step")
+    run.tell("before_keeping")
+    return _measure(*_join(run.outputs), loss_fn)
 
 
 def fit(
@@ -176,15 +198,16 @@ def fit(
         if not any(isinstance(part, type(default)) for part in parts):
             parts = [default, *parts]
     model.to(memory_format=torch.channels_last)
-    run = Run(model, train_loader, optimizer, valid_loader, epochs, loss_fn, autocast, parts)
+    options = {"loss_fn": loss_fn, "autocast": autocast}
+    run = Run(model, optimizer, train_loader, valid_loader, epochs, parts=parts, **options)
     check_run(run)
     run.tell("before_training")
     rows = run.history.rows
     try:
         while len(rows) < epochs and not run.stop:
             start, run.epoch = time.perf_counter(), len(rows) + 1
-            train = run.train_epoch()
-            valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn, autocast=autocast)
+            train = train_one_epoch(model, train_loader, optimizer, run=run, **options)
+            valid = evaluate(run.measured, valid_loader, **options)
             row = {
                 "epoch": run.epoch,
                 "train_loss": train["loss"],
@@ -223,16 +246,14 @@ class Run:
         rest: the batches left of an epoch that is resumed.
         stop: set it, and this epoch is the last.
 
-    >>> model = nn.Linear(4, 2)
-    >>> run = Run(model, [], torch.optim.SGD(model.parameters(), 0.1))
-    >>> run.step((torch.rand(8, 4), torch.arange(8) % 2))
-    >>> run.loss.shape
-    torch.Size([])
+    >>> run = Run(nn.Linear(4, 2), optimizer=None, train_loader=["first", "second"])
+    >>> [(run.batch, batch) for batch in run.batches()]
+    [(1, 'first'), (2, 'second')]
     """
 
     model: nn.Module
-    train_loader: Batches
     optimizer: Optimizer
+    train_loader: Batches
     valid_loader: Batches = ()
     epochs: int = 1
     loss_fn: Loss = F.cross_entropy
@@ -242,55 +263,34 @@ class Run:
     batch: int = 0
     stop: bool = False
     rest: Iterator[tuple[Tensor, Tensor]] | None = None
+    outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.parts = sorted(self.parts, key=lambda part: part.order)
         self.measured = self.model
         self.device = _device_of(self.model)
         self.history = History()
-        self.outputs: list[tuple[Tensor, Tensor]] = []
 
     def tell(self, event: str) -> None:
         """Call the method of this name of every part."""
         for part in self.parts:
             getattr(part, event)(self)
 
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the batches of the epoch, or what is left of it, and count them."""
+        if self.rest is None:
+            self.rest, self.batch, self.outputs = self.begin_epoch(), 0, []
+        for batch in self.rest:
+            self.batch += 1
+            yield batch
+        self.rest = None
+
     def begin_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the batches of the epoch; a loader or sampler that wants to know it is told."""
+        """Tell a loader or sampler that wants to know it the epoch, and begin."""
         for feeder in (self.train_loader, getattr(self.train_loader, "sampler", None)):
             if self.epoch and hasattr(feeder, "set_epoch"):
                 feeder.set_epoch(self.epoch)
         return iter(self.train_loader)
-
-    def train_epoch(self) -> dict[str, float]:
-        """Take a step for each batch; return what `train_one_epoch` returns."""
-        train_mode(self.model)
-        if self.rest is None:
-            self.rest, self.batch, self.outputs = self.begin_epoch(), 0, []
-        for batch in self.rest:
-            self.step(batch)
-        self.rest = None
-        self.tell("before_keeping")
-        return _measure(*_join(self.outputs), self.loss_fn)
-
-    def step(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Move the weights once. Nothing here reads from the device, so no GPU is waited for."""
-        self.batch += 1
-        if self.batch == 1:
-            check_batch(self.model, batch, self.train_loader, training=True)
-        self.images, self.targets = _to_device(*batch, self.device)
-        with _precision(self.device, self.autocast):
-            logits = self.model(self.images)
-            if self.batch == 1:
-                check_logits(logits, self.targets, self.loss_fn, self.train_loader)
-            loss = self.loss_fn(logits, self.targets)
-        self.optimizer.zero_grad()  # Else gradients add up over batches.
-        loss.backward()  # Fills .grad; moves no weight.
-        self.loss = loss.detach()
-        self.outputs.append((logits.detach(), self.targets))
-        self.tell("before_step")
-        self.optimizer.step()  # Moves the weights.
-        self.tell("after_step")
 
 
 @dataclass
@@ -376,7 +376,7 @@ def _predict(
     with evaluating(model), _precision(device, autocast):
         for batch in loader:
             if not outputs:
-                check_batch(model, batch, loader, training=False)
+                check_batch(batch, model, loader)
             images, targets = _to_device(*batch, device)
             outputs.append((model(images), targets))
             if len(outputs) == 1:
