@@ -453,5 +453,5 @@ def test_finder_names_what_is_wrong():
     with pytest.raises(ValueError, match="loader gave no batch"):
         find_learning_rate(model, [], optimizer)
     broken = [(images * float("nan"), targets) for images, targets in batches]
-    with pytest.raises(ValueError, match="loader gave no batch"):
+    with pytest.raises(ValueError, match="gave 0 finite steps"):
         find_learning_rate(model, broken, optimizer)
