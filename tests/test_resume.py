@@ -248,6 +248,49 @@ def test_what_may_differ_does(finished, tmp_path):
     assert load_checkpoint(path)["notes"] == {"classes": ["a", "b"], "size": 8}
 
 
+@pytest.mark.parametrize("kind", ["one cycle", "plateau", "average"])
+def test_after_ctrl_c_the_same_cell_goes_on_with_the_same_objects(tmp_path, kind):
+    class CtrlC(Part):
+        looks_on = True
+        at = (3, 2)
+
+        def before_step(self, run):
+            if (run.epoch, run.batch) == self.at:
+                self.at = None
+                raise KeyboardInterrupt
+
+    def cell(interrupt):
+        torch.manual_seed(2)
+        model = make_model()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+        if kind == "one cycle":
+            steps = 4 * len(make_loader())
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=steps)
+        parts = [ExponentialMovingAverage(model, 0.9)] if kind == "average" else []
+        parts.append(Checkpoint(tmp_path / f"{interrupt}.pt", every=2, resume=True))
+        work = [model, make_loader(), make_loader(), optimizer, 4]
+        if interrupt:
+            with pytest.warns(UserWarning, match="interrupted"):
+                fit(*work, scheduler=scheduler, parts=[CtrlC(), *parts])
+        return fit(*work, scheduler=scheduler, parts=parts), model
+
+    history, model = cell(interrupt=False)
+    same_history, again = cell(interrupt=True)
+    columns = history.frame.columns.drop("seconds")
+    assert same_history.frame[columns].equals(history.frame[columns])
+    assert same(again, model)
+
+
+def test_other_first_weights_are_no_other_training(tmp_path):
+    path = tmp_path / "run.pt"
+    model = make_model()
+    resume(path, model=model, epochs=1, parts=[ExponentialMovingAverage(model, 0.9)])
+    other = make_model(seed=5)
+    resume(path, model=other, parts=[ExponentialMovingAverage(other, 0.9)])
+    assert len(load_checkpoint(path)["rows"]) == 2
+
+
 def test_a_schedule_too_short_for_more_epochs_is_refused(tmp_path):
     def cosine(optimizer):
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)

@@ -242,6 +242,8 @@ class Schedule(Part):
         self.scheduler = scheduler
 
     def before_training(self, run: Any) -> None:
+        for group in run.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # By which a resume knows it again.
         check_schedule(self.scheduler, self.by, run, count_batches(run.train_loader))
 
     def after_step(self, run: Any) -> None:

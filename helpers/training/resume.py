@@ -71,7 +71,7 @@ class Checkpoint(Part):
         self.notes = dict(notes or {})
 
     def before_training(self, run: Any) -> None:
-        self._settings = describe_run(run)
+        self._settings, self._moving = describe_run(run), set()
         self._feeding = feeding_state(run.train_loader)
         path = latest_checkpoint(self.path) if self.resume else None
         if path or (self.resume and self.path.exists()):  # Damaged ones are named, not begun anew.
@@ -94,8 +94,12 @@ class Checkpoint(Part):
             warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
 
     def _state(self, run: Any) -> dict[str, Any]:
+        now = describe_run(run)
+        # What moves in training, as a rate under a schedule, is state and no setting.
+        self._moving |= {name for name, text in self._settings.items() if now.get(name) != text}
         return {
             "settings": self._settings,
+            "moving": sorted(self._moving),
             "notes": self.notes,
             "model": plain_state(run.model),
             "optimizer": run.optimizer.state_dict(),
@@ -119,7 +123,8 @@ class Checkpoint(Part):
         saved = state["settings"] | {"notes['classes']": state["notes"].get("classes")}
         self.notes = state["notes"] | self.notes
         given = self._settings | {"notes['classes']": self.notes.get("classes")}
-        differ = [name for name in {**saved, **given} if saved.get(name) != given.get(name)]
+        names = {**saved, **given}.keys() - state["moving"]
+        differ = [name for name in sorted(names) if saved.get(name) != given.get(name)]
         if differ:
             lines = [f"{n}: {saved.get(n)} in the file, {given.get(n)} here" for n in differ]
             raise ValueError(
@@ -132,6 +137,7 @@ class Checkpoint(Part):
         except Exception as error:
             self._restore(run, before)
             raise ValueError(f"{path} does not fit this training: {error}") from error
+        self._settings, self._moving = state["settings"], set(state["moving"])
         if state["batch"]:
             self._skip(run, state)
 
@@ -233,7 +239,7 @@ def _contents(thing: Any) -> dict[str, Any]:
     if isinstance(thing, LRScheduler):
         return thing.state_dict()
     if isinstance(thing, nn.Module):
-        return {"options": thing.extra_repr(), **thing.state_dict()}
+        return {"options": thing.extra_repr(), **dict(thing.named_buffers())}
     if isinstance(thing, partial):
         return {"function": thing.func, **thing.keywords}
     if is_dataclass(thing) or isinstance(thing, Tensor | Path | type) or callable(thing):
@@ -254,6 +260,7 @@ def _contents(thing: Any) -> dict[str, Any]:
         "multiprocessing_context",
         "timeout",
     }
+    found = {key: value for key, value in found.items() if not isinstance(value, nn.Module)}
     return {key: value for key, value in found.items() if key not in elsewhere}
 
 
