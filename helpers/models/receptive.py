@@ -15,7 +15,7 @@ from helpers.models.shapes import Shapes, as_found, make_inputs, run_layers
 # What moves numbers beside the views, and what takes each by itself beside what is tagged so.
 MOVES = {"cat", "stack", "index", "repeat", "flip", "max", "unsafe_view", "pixel_shuffle"}
 MOVES |= {"pixel_unshuffle", "channel_shuffle", "upsample_nearest2d", "reflection_pad2d"}
-POINTWISE = {"copy", "to_copy", "hardswish", "prelu_kernel"}
+POINTWISE = {"to_copy", "hardswish", "prelu_kernel"}
 
 
 def receptive_fields(model: nn.Module, input_shape: Shapes) -> dict[str, float]:
@@ -101,22 +101,21 @@ class _Largest(TorchDispatchMode):
         flowing = [value for value in tree_leaves(given) if hasattr(value, "flows")]
         name = func.overloadpacket.__name__.strip("_")
         if not flowing or name.endswith("_like") or name.startswith("new_"):
-            return func(*args, **(kwargs or {}))
+            return func(**given)
         changes, output = func._schema.is_mutable, None
-        known = all(value.is_floating_point() for value in flowing)
+        known = "out" not in given and all(value.is_floating_point() for value in flowing)
         if known and (func.is_view or name in MOVES):
             output = func(**tree_map(_dry, given))
         elif known and (not changes or hasattr(given["self"], "flows")):
             output = self.largest(func, name, flowing[0], given)
-        if output is None or "out" in given:
+            if output is not None:
+                output = output.clone(memory_format=torch.contiguous_format)
+                output = given["self"].copy_(output) if changes else output
+                output = (
+                    (output,) * several if (several := len(func._schema.returns)) > 1 else output
+                )
+        if output is None:
             raise NotImplementedError(f"{func} is met")
-        if isinstance(output, Tensor) and not func.is_view:
-            output = (
-                given["self"].copy_(output)
-                if changes
-                else output.clone(memory_format=torch.contiguous_format)
-            )
-            output = (output,) * several if (several := len(func._schema.returns)) > 1 else output
         for value in tree_leaves(output):
             value.flows = True
         return output
@@ -125,6 +124,8 @@ class _Largest(TorchDispatchMode):
         numbers = [_dry(v) for v in tree_leaves(given) if isinstance(v, Tensor)]
         numbers = [v for v in numbers if v.is_floating_point()]
         match name:
+            case "copy":
+                return numbers[1].expand_as(x)
             case _ if torch.Tag.pointwise in func.tags or name in POINTWISE:
                 return reduce(torch.maximum, numbers)
             case "mm" | "bmm" | "addmm" | "baddbmm":
@@ -137,25 +138,22 @@ class _Largest(TorchDispatchMode):
             case "native_layer_norm" | "fused_rms_norm":
                 dims = tuple(range(-len(given["normalized_shape"]), 0))
                 return x.amax(dims, True).expand_as(x)
-            case "native_batch_norm" | "cudnn_batch_norm":
-                return x.amax().expand_as(x) if given["training"] else x
-            case "native_group_norm":
-                return x.amax().expand_as(x)
+            case "native_batch_norm" | "cudnn_batch_norm" | "native_group_norm":
+                return x.amax().expand_as(x) if given.get("training", True) else x
             case "adaptive_avg_pool2d" | "adaptive_max_pool2d":
                 return x.amax().expand(*x.shape[:-2], *given["output_size"])
             case "constant_pad_nd":
                 return F.pad(x, given["pad"], value=-inf)
             case "avg_pool2d" | "max_pool2d_with_indices":
-                for argument in ("count_include_pad", "divisor_override", "self"):
-                    given.pop(argument, None)
+                names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
                 self.widen(x, given["kernel_size"][0], given.get("dilation", (1,))[0])
-                return F.max_pool2d(x, **given)
+                return F.max_pool2d(x, **{key: given[key] for key in names if key in given})
             case "convolution" if x.ndim == 4 and not hasattr(given["weight"], "flows"):
                 return self.convolve(*given.values())
 
-    def convolve(self, x, weight, _, stride, padding, dilation, transposed, extra, groups):
-        x = x.unflatten(1, (groups, -1)).amax(2)
-        window = weight.shape[2:]
+    def convolve(self, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        _, stride, padding, dilation, transposed, extra, groups = rest
+        x, window = x.unflatten(1, (groups, -1)).amax(2), weight.shape[2:]
         self.widen(x, window[0], dilation[0])
         after, channels = padding, len(weight)
         if transposed:  # The places stand `stride` apart, and the window takes steps of 1.
