@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from helpers.models import MLPMixer, ViT, receptive_fields
+from helpers.models import MLPMixer, ResNet, ViT, receptive_fields
 
 
 class Joined(nn.Module):
@@ -172,3 +172,9 @@ def test_several_pictures_and_numbers():
     assert receptive_fields(Beside(), shapes) == expected
     with pytest.raises(ValueError, match="expected a picture"):
         receptive_fields(nn.Linear(2, 4), (5, 2))
+
+
+@pytest.mark.parametrize("change", [lambda model: model.half(), lambda model: model.to("meta")])
+def test_weights_do_not_matter(change):
+    expected = receptive_fields(ResNet(), (1, 3, 64, 64))
+    assert receptive_fields(change(ResNet()), (2, 3, 64, 64)) == expected

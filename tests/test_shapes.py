@@ -185,7 +185,7 @@ class Named(nn.Module):
     [
         (Fused(), (2, 3, 8, 8), r"layer \(model\) \(Fused\).*missing 1 required.*'numbers'"),
         (Fused(), ((2, 3, 8, 8),) * 3, r"layer \(model\) \(Fused\).*takes 3 positional"),
-        (nn.Linear(3, 2), ((2, 3), (2, 3)), r"\(Linear\) was given \(\(2, 3\), \(2, 3\)\)"),
+        (nn.Linear(3, 2), ((2, 3), (2, 3)), r"\(Linear\) was given \(2, 3\), \(2, 3\) and"),
         (Fused(), ((2, 3, 8, 8), (2, 5)), r"layer numbers \(Linear\) was given \(2, 5\)"),
         (Fused(), ((2, 3, 8, 8), ()), "a tuple of such shapes"),
         (Fused(), ((2, 3, 8, 8), 2), "a tuple of such shapes"),

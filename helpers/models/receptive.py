@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from helpers.models.shapes import Shapes, as_found, make_inputs, run_layers
@@ -21,8 +21,8 @@ POINTWISE = {"to_copy", "hardswish", "prelu_kernel"}
 def receptive_fields(model: nn.Module, input_shape: Shapes) -> dict[str, float]:
     """Measure how many rows of the picture each layer of a network sees.
 
-    Each pixel gets the number of its row, and every operation passes on the largest number that
-    flows into it, in place of a sum; then the smallest. So layers and functions are all the same.
+    Each pixel gets the number of its row, and every operation passes on the largest and the
+    smallest number that flow into it, in place of a sum. So layers and functions are all the same.
     The picture is made so high that the middle sees no edge; if the model takes one size only, the
     edge cuts off what lies beyond.
 
@@ -52,43 +52,40 @@ def receptive_fields(model: nn.Module, input_shape: Shapes) -> dict[str, float]:
 def _measure(model: nn.Module, input_shape: Shapes, times: int) -> tuple[dict[str, float], float]:
     """Fields in a picture `times` as high, up to a layer that cannot take it; and `reach`."""
     leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
-    rows: dict[int, dict[nn.Module, Tensor]] = {1: {}, -1: {}}
+    fields: dict[str, float] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        found = next(value for value in tree_leaves(output) if isinstance(value, Tensor))
-        rows[sign][module] = found.clone() if hasattr(found, "flows") else torch.tensor(-inf)
+        rows = next(value for value in tree_leaves(output) if isinstance(value, Tensor))
+        with _disable_current_modes():
+            seen = (rows + rows.flows).max().item() + 1 if hasattr(rows, "flows") else 0
+        finite = seen <= max(flow.reach, flow.height / 2)
+        fields[leaves[module]] = int(max(seen, 0)) if finite else inf
 
+    inputs = make_inputs(model, input_shape)
+    for place, x in enumerate(inputs):
+        if x.ndim == 4:
+            x = torch.arange(x.shape[2] * times)[:, None].expand(*x.shape[:2], -1, x.shape[3])
+            inputs[place] = _pair(x.float(), -x.float())
+            flow = _RowFlow(x.shape[2])
     hooks = [module.register_forward_hook(note) for module in leaves]
     try:
-        for sign in rows:
-            inputs = make_inputs(model, input_shape)
-            for place, x in enumerate(inputs):
-                if x.ndim == 4:
-                    height = x.shape[2] * times
-                    numbers = sign * torch.arange(height, device=x.device)[:, None]
-                    inputs[place] = x.float().repeat(1, 1, times, 1) + numbers
-                    inputs[place].flows = True
-            with as_found(model), torch.no_grad(), _Largest(height) as largest:
-                model(*inputs)
+        with as_found(model), torch.no_grad(), flow:
+            model(*inputs)
     except Exception as error:
         if times == 1:
             raise NotImplementedError(f"where the rows go is not known: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()
-    fields = {}
-    for module, lowest in rows[-1].items():
-        field = (rows[1][module] + lowest).max().item() + 1
-        everything = field > max(largest.reach, height / 2)
-        fields[leaves[module]] = inf if everything else int(max(field, 0))
-    return fields, largest.reach
+    return fields, flow.reach
 
 
-class _Largest(TorchDispatchMode):
+class _RowFlow(TorchDispatchMode):
     """Lets every operation pass on the largest of the numbers that it would have mixed.
 
-    A tensor with the attribute `flows` holds such numbers; all others depend on no pixel. `reach`
-    is what all windows add up to: a field beyond it is one of the whole picture.
+    A tensor with the attribute `flows` holds such numbers, and those negated that started negated:
+    the smallest. All others depend on no pixel. `reach` is what all windows add up to: a field
+    beyond it is one of the whole picture.
     """
 
     def __init__(self, height: int) -> None:
@@ -96,29 +93,27 @@ class _Largest(TorchDispatchMode):
         self.height, self.reach = height, 1.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)}
-        given |= kwargs or {}
+        names = (argument.name for argument in func._schema.arguments)
+        given = dict(zip(names, args, strict=False)) | (kwargs or {})
         flowing = [value for value in tree_leaves(given) if hasattr(value, "flows")]
         name = func.overloadpacket.__name__.strip("_")
         if not flowing or name.endswith("_like") or name.startswith("new_"):
             return func(**given)
-        changes, output = func._schema.is_mutable, None
-        known = "out" not in given and all(value.is_floating_point() for value in flowing)
-        if known and (func.is_view or name in MOVES):
-            output = func(**tree_map(_dry, given))
-        elif known and (not changes or hasattr(given["self"], "flows")):
-            output = self.largest(func, name, flowing[0], given)
-            if output is not None:
-                output = output.clone(memory_format=torch.contiguous_format)
-                output = given["self"].copy_(output) if changes else output
-                output = (
-                    (output,) * several if (several := len(func._schema.returns)) > 1 else output
-                )
-        if output is None:
+        elsewhere = func._schema.is_mutable and not hasattr(given["self"], "flows")
+        if elsewhere or "out" in given or not all(v.is_floating_point() for v in flowing):
             raise NotImplementedError(f"{func} is met")
-        for value in tree_leaves(output):
-            value.flows = True
-        return output
+        smallest = tree_map(lambda value: getattr(value, "flows", value), given)
+        return tree_map(_pair, *(self.run(func, name, numbers) for numbers in (given, smallest)))
+
+    def run(self, func: Any, name: str, given: dict[str, Any]) -> Any:
+        if func.is_view or name in MOVES:
+            return func(**tree_map(_dry, given))
+        x = next(value for value in tree_leaves(given) if hasattr(value, "flows"))
+        if (output := self.largest(func, name, x, given)) is None:
+            raise NotImplementedError(f"{func} is met")
+        output = output.clone(memory_format=torch.contiguous_format)
+        output = given["self"].copy_(output) if func._schema.is_mutable else output
+        return (output,) * count if (count := len(func._schema.returns)) > 1 else output
 
     def largest(self, func: Any, name: str, x: Tensor, given: dict[str, Any]) -> Tensor | None:
         numbers = [_dry(v) for v in tree_leaves(given) if isinstance(v, Tensor)]
@@ -153,27 +148,34 @@ class _Largest(TorchDispatchMode):
 
     def convolve(self, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
         _, stride, padding, dilation, transposed, extra, groups = rest
-        x, window = x.unflatten(1, (groups, -1)).amax(2), weight.shape[2:]
-        self.widen(x, window[0], dilation[0])
-        after, channels = padding, len(weight)
+        x, kernel = x.unflatten(1, (groups, -1)).amax(2), weight.shape[2:]
+        channels = weight.shape[1] if transposed else len(weight) // groups
+        self.widen(x, kernel[0], dilation[0])
+        (top, left), (bottom, right) = padding, padding
         if transposed:  # The places stand `stride` apart, and the window takes steps of 1.
-            sides = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], stride, strict=True)]
-            apart = x.new_full((*x.shape[:2], *sides), -inf)
+            rows, columns = (
+                (size - 1) * s + 1 for size, s in zip(x.shape[2:], stride, strict=True)
+            )
+            apart = x.new_full((*x.shape[:2], rows, columns), -inf)
             apart[:, :, :: stride[0], :: stride[1]] = x
-            sizes = zip(window, dilation, padding, strict=True)
-            padding = [(size - 1) * step - cut for size, step, cut in sizes]
-            after = [before + more for before, more in zip(padding, extra, strict=True)]
-            x, stride, channels = apart, 1, groups * weight.shape[1]
-        x = F.pad(x, (padding[1], after[1], padding[0], after[0]), value=-inf)
-        x = F.max_pool2d(x, window, stride, 0, dilation)
-        return x.repeat_interleave(channels // groups, 1)
+            top, left = ((k - 1) * d - p for k, d, p in zip(kernel, dilation, padding, strict=True))
+            x, stride, bottom, right = apart, 1, top + extra[0], left + extra[1]
+        x = F.pad(x, (left, right, top, bottom), value=-inf)
+        return F.max_pool2d(x, kernel, stride, 0, dilation).repeat_interleave(channels, 1)
 
     def widen(self, x: Tensor, window: int, dilation: int) -> None:
-        self.reach += (window - 1) * dilation * self.height / x.shape[2]
+        # By a half, since largest and smallest pass here one after the other.
+        self.reach += (window - 1) * dilation * self.height / x.shape[2] / 2
+
+
+def _pair(largest: Any, smallest: Any) -> Any:
+    """Put the second with the first, where they are tensors."""
+    if isinstance(largest, Tensor):
+        largest.flows, smallest.flows = smallest, None
+    return largest
 
 
 def _dry(value: Any) -> Any:
     """What a tensor of numbers that depend on no pixel passes on."""
-    if isinstance(value, Tensor) and value.is_floating_point() and not hasattr(value, "flows"):
-        return torch.full_like(value, -inf)
-    return value
+    dry = isinstance(value, Tensor) and value.is_floating_point() and not hasattr(value, "flows")
+    return torch.full_like(value, -inf, device="cpu") if dry else value

@@ -102,15 +102,8 @@ def shape_tree(model: nn.Module, input_shape: Shapes, depth: int = 2) -> str:
 
 
 def make_inputs(model: nn.Module, input_shape: Shapes) -> list[Tensor]:
-    """Zeros of one shape or of each of several, of the model's type and on its device.
-
-    Raises:
-        ValueError: if `input_shape` is neither.
-
-    >>> [zeros.dtype for zeros in make_inputs(nn.Linear(4, 3).double(), ((2, 4), (2,)))]
-    [torch.float64, torch.float64]
-    """
-    several = len(input_shape) > 0 and all(isinstance(shape, tuple | list) for shape in input_shape)
+    """Zeros of one shape or of each of several, of the model's type and on its device."""
+    several = input_shape and all(isinstance(shape, tuple | list) for shape in input_shape)
     shapes = input_shape if several else (input_shape,)
     if not all(shape and all(isinstance(n, int) and n > 0 for n in shape) for shape in shapes):
         raise ValueError(
@@ -135,14 +128,7 @@ def run_layers(
 
     def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
         met.setdefault(module, None)
-        stack.append(
-            [
-                module,
-                _shape(args) if len(args) == 1 else tuple(map(_shape, args)),
-                counter.get_total_flops() // 2,
-                0,
-            ]
-        )
+        stack.append([module, args, counter.get_total_flops() // 2, 0])
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         _, _, before, by_children = stack.pop()
@@ -158,11 +144,12 @@ def run_layers(
         try:
             model(*inputs)
         except Exception as error:  # Whatever a model makes of too few, too many or of no pictures.
-            module, shape, *_ = stack[-1]
+            module, args, *_ = stack[-1]
+            shapes = ", ".join(str(_shape(value)) for value in args)
             name = next(name for name, other in model.named_modules() if other is module)
             raise ValueError(
                 f"input_shape is {input_shape}; layer {name or '(model)'} "
-                f"({type(module).__name__}) was given {shape} and cannot take it: {error}"
+                f"({type(module).__name__}) was given {shapes} and cannot take it: {error}"
             ) from error
         finally:
             for hook in hooks:

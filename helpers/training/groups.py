@@ -12,11 +12,11 @@ def parameter_groups(
     """Group the parameters of any model for fine-tuning.
 
     The head learns at `lr`, and each layer before it `layer_decay` times as fast as the next: what
-    the first layers know, edges and colours, is right already (arXiv:2106.08254, section 3.2). A
-    timm model names its layers; in others they are the blocks, in the order of their definition.
+    the first layers know, edges and colours, is right already (arXiv:2106.08254, section 3.2).
+    Layers are those that timm names, elsewhere the blocks in the order of definition.
 
     Args:
-        model: bare, compiled or in DataParallel; what does not require gradients is left out.
+        model: bare, compiled or in DataParallel; what is frozen is left out.
         lr: learning rate of the last layer.
         weight_decay: for what multiplies: not for biases, norms and what `no_weight_decay()` names.
         layer_decay: from 0 to 1; 1 lets all layers learn at `lr`.
@@ -26,7 +26,7 @@ def parameter_groups(
         of a `OneCycleLR` from them: `[group["lr"] for group in groups]`.
 
     Raises:
-        ValueError: if `layer_decay` is not above 0 and at most 1, or nothing is to be trained.
+        ValueError: if `layer_decay` is not above 0 and at most 1, or nothing is to train.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
     >>> [(g["lr"], g["weight_decay"]) for g in parameter_groups(model, 0.1, 0.05, layer_decay=0.5)]
@@ -34,8 +34,8 @@ def parameter_groups(
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay is {layer_decay}; expected more than 0 and at most 1")
-    while [*model._parameters, *model._modules] in (["module"], ["_orig_mod"]):
-        model = next(model.children())  # As it was before DataParallel or torch.compile.
+    while [*model._parameters, *model._modules] in (["module"], ["_orig_mod"]):  # Wrapped.
+        model = next(model.children())
     norms = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
     spared, number_of, number = set(), {}, 0
     for module in model.modules():
@@ -51,8 +51,7 @@ def parameter_groups(
     else:
         for layer in layers(model):
             number += not spared.issuperset(layer)  # A norm belongs to what it follows.
-            for parameter in layer:  # What is shared belongs to the first.
-                number_of.setdefault(parameter, max(number, 1))
+            number_of |= dict.fromkeys([p for p in layer if p not in number_of], max(number, 1))
     last, groups = max(number_of.values(), default=0), {}
     for parameter in [parameter for parameter in number_of if parameter.requires_grad]:
         number, decayed = number_of[parameter], parameter not in spared
