@@ -284,6 +284,30 @@ def test_wrong_arguments_are_named(make, message):
         make()
 
 
+class Small(EfficientNetLite):
+    """A reader's own, with a layer's settings changed."""
+
+
+class Smaller(Small):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("own", "base"),
+    [
+        (Smaller(CLASSES), EfficientNetLite(CLASSES)),
+        (type("Mine", (VGG,), {})(CLASSES, **NARROW), VGG(CLASSES, **NARROW)),
+        (type("ResNet18", (ResNet,), {})(CLASSES), ResNet(CLASSES)),
+    ],
+    ids=["EfficientNetLite", "VGG", "ResNet"],
+)
+def test_a_subclass_has_its_bases_names(own, base):
+    weights = library_weights(base)
+    assert library_weights(own).keys() == weights.keys()
+    load_library_weights(own, weights)
+    assert all(torch.equal(value, weights[name]) for name, value in library_weights(own).items())
+
+
 def test_a_missing_weight_is_named():
     weights = library_weights(ViT())
     del weights["blocks.3.attn.qkv.bias"]

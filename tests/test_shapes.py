@@ -151,6 +151,54 @@ def test_several_outputs():
     assert frame["output shape"].tolist() == [(2, 3, 5)]
 
 
+class Fused(nn.Module):
+    """A picture and a few numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.numbers, self.head = nn.Conv2d(3, 4, 3), nn.Linear(2, 4), nn.Linear(4, 5)
+
+    def forward(self, x, numbers):
+        return self.head(self.conv(x).mean((2, 3)) + self.numbers(numbers))
+
+
+def test_several_inputs():
+    frame = trace_shapes(Fused(), ((2, 3, 8, 8), (2, 2))).set_index("layer")
+    assert frame["output shape"].to_dict() == {
+        "conv": (2, 4, 6, 6),
+        "numbers": (2, 4),
+        "head": (2, 5),
+    }
+    assert frame["multiply-adds"].tolist() == [2 * 4 * 36 * 27, 2 * 2 * 4, 2 * 4 * 5]
+    assert shape_tree(Fused(), [(2, 3, 8, 8), [2, 2]]).splitlines()[0].startswith("Fused")
+    bilinear = nn.Bilinear(3, 4, 5)
+    assert trace_shapes(bilinear, ((7, 3), (7, 4)))["output shape"].tolist() == [(7, 5)]
+
+
+class Named(nn.Module):
+    def forward(self, batch):
+        return [value + 1 for value in batch.values()]
+
+
+@pytest.mark.parametrize(
+    ("model", "input_shape", "message"),
+    [
+        (Fused(), (2, 3, 8, 8), r"layer \(model\) \(Fused\).*missing 1 required.*'numbers'"),
+        (Fused(), ((2, 3, 8, 8),) * 3, r"layer \(model\) \(Fused\).*takes 3 positional"),
+        (nn.Linear(3, 2), ((2, 3), (2, 3)), r"\(Linear\) was given \(2, 3\), \(2, 3\) and"),
+        (Fused(), ((2, 3, 8, 8), (2, 5)), r"layer numbers \(Linear\) was given \(2, 5\)"),
+        (Fused(), ((2, 3, 8, 8), ()), "a tuple of such shapes"),
+        (Fused(), ((2, 3, 8, 8), 2), "a tuple of such shapes"),
+        (Named(), (2, 3, 8, 8), r"layer \(model\) \(Named\).*cannot take it"),
+        (nn.Embedding(4, 2), (2, 3), r"layer \(model\) \(Embedding\).*cannot take it"),
+    ],
+)
+@pytest.mark.parametrize("trace", [trace_shapes, shape_tree, receptive_fields])
+def test_inputs_that_do_not_fit(trace, model, input_shape, message):
+    with pytest.raises(ValueError, match=message):
+        trace(model, input_shape)
+
+
 def measured_field(model, layer, height, width):
     """Rows of the picture that have a gradient from the middle of the layer's output.
 

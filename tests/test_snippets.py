@@ -35,8 +35,8 @@ LONGER = {
     "helpers.data.audit": 220,
     # A download that is whole or not there, from a zip or from Kaggle.
     "helpers.data.download_kaggle": 160,
-    # AdamW once more, on top of Adam, of AdamW and of the checks of their settings.
-    "helpers.training.AdamWForeach": 140,
+    # Every operation of PyTorch that a network may join its layers by.
+    "helpers.models.receptive_fields": 195,
     # The loop with its checkpoints, its exact resume and its figure.
     "helpers.training.fit": 410,
 }

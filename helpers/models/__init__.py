@@ -12,8 +12,9 @@ from helpers.models.pretrained import (
     freeze_stages,
     pretrained_preprocessing,
 )
+from helpers.models.receptive import receptive_fields
 from helpers.models.resnet import ResNet
-from helpers.models.shapes import receptive_fields, shape_tree, trace_shapes
+from helpers.models.shapes import shape_tree, trace_shapes
 from helpers.models.vgg import VGG
 from helpers.models.vit import ViT
 

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.models.inputs import check_images
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions whose result is added to their input (arXiv:1512.03385, figure 2).
@@ -85,11 +87,7 @@ class CardCNN(nn.Module):
         self.head = nn.Linear(widths[3], num_classes)  # (B, 53)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < 32:
-            raise ValueError(
-                f"images have the shape {tuple(x.shape)}; "
-                f"expected a batch (B, {self.in_channels}, H, W) with H and W of at least 32"
-            )
+        check_images(x, self.in_channels, side=32)
         x = self.maxpool(F.relu(self.norm(self.conv(x))))
         x = self.stage3(self.stage2(self.stage1(x)))
         x = self.pool(x).flatten(1)

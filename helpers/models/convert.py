@@ -10,18 +10,11 @@ LAYER_NAMES = {
     "ResNet": (  # timm and torchvision
         ("conv1", "conv1"),
         ("norm1", "bn1"),
-        ("conv2_x.*.conv*", "layer1.*.conv*"),
-        ("conv2_x.*.norm*", "layer1.*.bn*"),
-        ("conv2_x.*.shortcut", "layer1.*.downsample"),
-        ("conv3_x.*.conv*", "layer2.*.conv*"),
-        ("conv3_x.*.norm*", "layer2.*.bn*"),
-        ("conv3_x.*.shortcut", "layer2.*.downsample"),
-        ("conv4_x.*.conv*", "layer3.*.conv*"),
-        ("conv4_x.*.norm*", "layer3.*.bn*"),
-        ("conv4_x.*.shortcut", "layer3.*.downsample"),
-        ("conv5_x.*.conv*", "layer4.*.conv*"),
-        ("conv5_x.*.norm*", "layer4.*.bn*"),
-        ("conv5_x.*.shortcut", "layer4.*.downsample"),
+        *(
+            (f"conv{stage + 1}_x.*.{ours}", f"layer{stage}.*.{theirs}")
+            for stage in (1, 2, 3, 4)
+            for ours, theirs in (("conv*", "conv*"), ("norm*", "bn*"), ("shortcut", "downsample"))
+        ),
         ("fc", "fc"),
     ),
     "MobileNetV2": (  # timm, as all that follow
@@ -82,7 +75,8 @@ def library_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of one of our networks under timm's names (VGG's under torchvision's).
 
     Args:
-        model: a VGG, ResNet, MobileNetV2, EfficientNetLite, ConvNeXt, ViT or MLPMixer.
+        model: a VGG, ResNet, MobileNetV2, EfficientNetLite, ConvNeXt, ViT or MLPMixer, or of a
+            class made from one of them.
 
     Returns:
         A state dict for the counterpart's `load_state_dict`; the tensors are shared, not copied.
@@ -133,15 +127,15 @@ def layer_names(model: nn.Module) -> list[tuple[str, str]]:
     >>> layer_names(ViT())[0]
     ('patch_embedding', 'patch_embed.proj')
     """
-    kind = type(model).__name__
-    if kind == "EfficientNetLite":  # The same blocks, named the same.
-        kind = "MobileNetV2"
-    if kind == "VGG":
-        return _vgg_layer_names(model)
-    if kind not in LAYER_NAMES:
-        known = ["EfficientNetLite", "VGG", *LAYER_NAMES]
-        raise ValueError(f"model is a {kind}; expected one of {', '.join(sorted(known))}")
-    return list(LAYER_NAMES[kind])
+    for kind in (base.__name__ for base in type(model).__mro__):  # A subclass is its base's kind.
+        if kind == "VGG":
+            return _vgg_layer_names(model)
+        if kind == "EfficientNetLite":  # The same blocks, named the same.
+            kind = "MobileNetV2"
+        if kind in LAYER_NAMES:
+            return list(LAYER_NAMES[kind])
+    known = ", ".join(sorted(["EfficientNetLite", "VGG", *LAYER_NAMES]))
+    raise ValueError(f"model is a {type(model).__name__}; expected one of {known}")
 
 
 def rename(key: str, pairs: list[tuple[str, str]]) -> str:

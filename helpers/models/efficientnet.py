@@ -1,7 +1,9 @@
 """EfficientNet-Lite: depth, width and picture size scaled together (2019, 2020)."""
 
+from functools import partial
 from math import ceil
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,23 +17,20 @@ class SameConv2d(nn.Conv2d):
     Where the padding is odd, the odd pixel goes below and to the right, so with a stride of 2 it
     is not what `padding=kernel // 2` gives. Weights trained with one go wrong with the other.
 
-    >>> import torch
     >>> SameConv2d(3, 8, 3, stride=2)(torch.zeros(1, 3, 65, 64)).shape
     torch.Size([1, 8, 33, 32])
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (
-            max((ceil(size / stride) - 1) * stride + kernel - size, 0)
-            for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        rows, columns = (  # `max` and `ceil` want numbers, and torch.fx traces with stand-ins.
+            torch.sym_max(-size % stride + kernel - stride, 0)
+            for size, kernel, stride in zip(
+                (x.shape[2], x.shape[3]), self.kernel_size, self.stride, strict=True
+            )
         )
         left, top = columns // 2, rows // 2
-        if rows == 2 * top and columns == 2 * left:  # Even: the convolution pads, with no copy.
-            padding = (top, left)
-        else:
-            x = F.pad(x, (left, columns - left, top, rows - top))
-            padding = (0, 0)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        x = F.pad(x, (left, columns - left, top, rows - top))
+        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 class MBConv(nn.Module):
@@ -46,7 +45,6 @@ class MBConv(nn.Module):
 
     Shape: `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`, rounded up.
 
-    >>> import torch
     >>> MBConv(24, 40, kernel=5, stride=2, expansion=6)(torch.zeros(2, 24, 16, 16)).shape
     torch.Size([2, 40, 8, 8])
     """
@@ -85,7 +83,6 @@ class EfficientNetLite(nn.Module):
     Raises:
         ValueError: if the images are of another shape.
 
-    >>> import torch
     >>> EfficientNetLite()(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 53])
     """
@@ -140,8 +137,10 @@ def same_conv_norm(
     >>> [type(layer).__name__ for layer in same_conv_norm(3, 32, kernel=3, stride=2)]
     ['SameConv2d', 'BatchNorm2d', 'ReLU6']
     """
+    # With a stride of 1 the padding is the same for every picture: PyTorch has it, with no copy.
+    kind = SameConv2d if stride > 1 else partial(nn.Conv2d, padding="same")
     return nn.Sequential(
-        SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=False),
+        kind(in_channels, out_channels, kernel, stride, groups=groups, bias=False),
         nn.BatchNorm2d(out_channels, eps=1e-3),
         nn.ReLU6(inplace=True),
     )

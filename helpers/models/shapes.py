@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf
 from typing import Any
 
 import pandas as pd
@@ -11,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+# One shape, or one for each input.
+Shapes = tuple[int, ...] | tuple[tuple[int, ...], ...]
 
-def trace_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame:
-    """Send one batch of zeros through the model and note what every layer makes of it.
+
+def trace_shapes(model: nn.Module, input_shape: Shapes) -> pd.DataFrame:
+    """Send a batch of zeros through the model and note what every layer makes of it.
 
     There is a row for each layer without sublayers, in the order in which they are met, and for
     each block that holds parameters or multiplies by itself (a position embedding, attention).
@@ -21,8 +23,9 @@ def trace_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
     never called has an output shape of None. The model is left as it was found.
 
     Args:
-        model: takes one tensor.
-        input_shape: shape of the input with the batch, such as `(1, 3, 64, 64)`.
+        model: takes one tensor or several, of floating-point numbers.
+        input_shape: shape of the input with the batch, such as `(1, 3, 64, 64)`, or a tuple of
+            shapes, one for each input.
 
     Returns:
         Frame with columns `layer` (dotted name), `kind`, `output shape`, `parameters` (a shared
@@ -32,13 +35,13 @@ def trace_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
         as `parameters` and `multiply-adds`.
 
     Raises:
-        ValueError: if `input_shape` is no shape, or the model cannot take it, naming the layer
-            that failed.
+        ValueError: if `input_shape` is no shape, or the model cannot take such inputs, naming the
+            layer that failed.
 
     >>> trace_shapes(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (2, 4))["parameters"].tolist()
     [15, 0]
     """
-    met, work = _run(model, input_shape)
+    met, work = run_layers(model, input_shape)
     names = {module: name or "(model)" for name, module in model.named_modules()}
     seen: set[nn.Parameter] = set()
     rows = []
@@ -57,7 +60,7 @@ def trace_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataFrame
     return frame
 
 
-def shape_tree(model: nn.Module, input_shape: tuple[int, ...], depth: int = 2) -> str:
+def shape_tree(model: nn.Module, input_shape: Shapes, depth: int = 2) -> str:
     """Draw the modules of a network as a tree, each with what all of it holds and does.
 
     Args:
@@ -77,7 +80,7 @@ def shape_tree(model: nn.Module, input_shape: tuple[int, ...], depth: int = 2) -
     ├─ 0: Linear      (1, 3)  15  12
     └─ 1: Sequential  (1, 2)   8   6
     """
-    met, work = _run(model, input_shape)
+    met, work = run_layers(model, input_shape)
     rows: list[tuple[str, str, str, str]] = []
 
     def add(module: nn.Module, label: str, branch: str, under: str, levels: int) -> None:
@@ -98,76 +101,24 @@ def shape_tree(model: nn.Module, input_shape: tuple[int, ...], depth: int = 2) -
     )
 
 
-def receptive_fields(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, float]:
-    """Find how many rows of the picture each layer of a convolutional network sees.
-
-    The recurrence is `field += (kernel - 1) * jump; jump *= stride` for convolutions and pooling,
-    from 1 and 1. Where ways meet, as behind a shortcut, the longest counts. Layers that act on
-    each place by itself, such as batch norm in evaluation mode and ReLU, see as far as their
-    input. What is not a map of places, or norms and pools over all of them, sees everything.
-
-    Args:
-        model: takes one batch of pictures; convolutions and pooling are `torch.nn` layers.
-        input_shape: such as `(1, 3, 64, 64)`.
-
-    Returns:
-        Name of each layer without sublayers, in the order of calling, to the height in pixels of
-        what one number of its output depends on; `inf` for the whole picture, whatever its size.
-
-    Raises:
-        ValueError: as `trace_shapes`.
-
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Flatten())
-    >>> receptive_fields(model, (1, 3, 16, 16))
-    {'0': 3, '1': 4, '2': 8, '3': inf}
-    """
-    known: dict[int, tuple[float, int]] = {}  # By the tensor's id: field and jump.
-    kept, fields = [], {}  # Kept, so that no tensor gets the id of one that is gone.
-    names = {module: name for name, module in model.named_modules()}
-
-    def widen(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        # A tensor that no layer returned is a sum or a function of those before it.
-        before = known.setdefault(id(args[0]), max(known.values(), default=(1, 1)))
-        known[id(output)] = _see(module, args[0], output, *before)
-        fields[names[module]] = known[id(output)][0]
-        kept.extend((args[0], output))
-
-    leaves = [module for module in model.modules() if not any(module.children())]
-    hooks = [module.register_forward_hook(widen) for module in leaves]
-    try:
-        _run(model, input_shape)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return fields
-
-
-def _see(
-    module: nn.Module, x: Tensor, output: Tensor, field: float, jump: int
-) -> tuple[float, int]:
-    """What a layer makes of the receptive field of its input, and of the step between places."""
-    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        kernel, stride, dilation = (
-            size[0] if isinstance(size, tuple) else size
-            for size in (module.kernel_size, module.stride, getattr(module, "dilation", 1))
-        )
-        return field + (kernel - 1) * dilation * jump, jump * stride
-    mixes = isinstance(module, nn.GroupNorm | nn.InstanceNorm2d)
-    if mixes or x.ndim != 4 or output.shape[2:] != x.shape[2:]:
-        return inf, jump
-    return field, jump
-
-
-def _run(
-    model: nn.Module, input_shape: tuple[int, ...]
-) -> tuple[dict[nn.Module, tuple[int, ...] | None], dict[nn.Module, int]]:
-    """Output shape and own multiply-adds of each module called, in order of calling."""
-    if not input_shape or not all(isinstance(side, int) and side > 0 for side in input_shape):
+def make_inputs(model: nn.Module, input_shape: Shapes) -> list[Tensor]:
+    """Zeros of one shape or of each of several, of the model's type and on its device."""
+    several = input_shape and all(isinstance(shape, tuple | list) for shape in input_shape)
+    shapes = input_shape if several else (input_shape,)
+    if not all(shape and all(isinstance(n, int) and n > 0 for n in shape) for shape in shapes):
         raise ValueError(
             f"input_shape is {input_shape}; expected positive whole numbers with the batch first, "
-            "such as (1, 3, 64, 64)"
+            "such as (1, 3, 64, 64), or a tuple of such shapes, one for each input"
         )
-    input_shape = tuple(input_shape)
+    kind = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    return [torch.zeros(tuple(shape), device=kind.device, dtype=kind.dtype) for shape in shapes]
+
+
+def run_layers(
+    model: nn.Module, input_shape: Shapes
+) -> tuple[dict[nn.Module, tuple[int, ...] | None], dict[nn.Module, int]]:
+    """Output shape and own multiply-adds of each module called, in order of calling."""
+    inputs = make_inputs(model, input_shape)
     counter = FlopCounterMode(display=False)
     met: dict[nn.Module, tuple[int, ...] | None] = {}
     work: dict[nn.Module, int] = {}
@@ -177,7 +128,7 @@ def _run(
 
     def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
         met.setdefault(module, None)
-        stack.append([module, _shape(args), counter.get_total_flops() // 2, 0])
+        stack.append([module, args, counter.get_total_flops() // 2, 0])
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         _, _, before, by_children = stack.pop()
@@ -187,19 +138,18 @@ def _run(
         if stack:
             stack[-1][3] += total
 
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    images = torch.zeros(input_shape, device=parameter.device, dtype=parameter.dtype)
-    with _as_found(model), torch.no_grad(), counter:
+    with as_found(model), torch.no_grad(), counter:
         hooks = [module.register_forward_pre_hook(enter) for module in model.modules()]
         hooks += [module.register_forward_hook(leave) for module in model.modules()]
         try:
-            model(images)
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            module, shape, *_ = stack[-1]
+            model(*inputs)
+        except Exception as error:  # Whatever a model makes of too few, too many or of no pictures.
+            module, args, *_ = stack[-1]
+            shapes = ", ".join(str(_shape(value)) for value in args)
             name = next(name for name, other in model.named_modules() if other is module)
             raise ValueError(
                 f"input_shape is {input_shape}; layer {name or '(model)'} "
-                f"({type(module).__name__}) was given {shape} and cannot take it: {error}"
+                f"({type(module).__name__}) was given {shapes} and cannot take it: {error}"
             ) from error
         finally:
             for hook in hooks:
@@ -208,7 +158,7 @@ def _run(
 
 
 @contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
+def as_found(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and attention spelt out in matrix products, so that they are counted."""
     modes = {module: module.training for module in model.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()

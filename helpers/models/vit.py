@@ -138,6 +138,10 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, self.in_channels, self.image_size, exactly=True)
         x = self.patch_embedding(x).flatten(2).transpose(1, 2)  # (B, patches, hidden_size)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.norm(self.encoder(x + self.position_embedding))
         return self.head(x[:, 0])  # What the class token has gathered.
+
+    def no_weight_decay(self) -> set[str]:
+        """Name what is added and multiplies nothing, as timm's models do for `parameter_groups`."""
+        return {"class_token", "position_embedding"}
