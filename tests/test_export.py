@@ -30,10 +30,8 @@ ANY_SIZE = {
     "CardCNN": CardCNN,
     "VGG-11": lambda: VGG(depth=11, **NARROW),
     "ResNet-18": lambda: ResNet(depth=18),
-    "ResNet-50": lambda: ResNet(depth=50),
     "MobileNetV2": lambda: MobileNetV2(width=0.35),
     "Lite0": EfficientNetLite,
-    "Lite2": lambda: EfficientNetLite(width=1.1, depth=1.2),
     "ConvNeXt": lambda: ConvNeXt(depths=(1, 1, 2, 1)),
 }
 
@@ -76,7 +74,7 @@ def test_is_traced_layer_by_layer(name):
     assert own <= called
 
 
-@pytest.mark.parametrize("name", ["CardCNN", "Lite0", "ViT"])
+@pytest.mark.parametrize("name", ["CardCNN", "ViT"])
 def test_compiles_in_one_graph_and_still_names_wrong_images(name):
     model = made((ANY_SIZE | ONE_SIZE)[name])
     compiled = torch.compile(model, fullgraph=True, backend="eager")
