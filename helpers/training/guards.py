@@ -48,8 +48,8 @@ def check_parts(parts: Iterable[Any], old_keywords: dict[str, Any]) -> None:
             raise TypeError(f"parts holds {part!r}; expected a Part, such as ClipGradients(1.0)")
 
 
-def check_run(run: Any) -> None:
-    """Look at what a training was given, before any batch.
+def check_run(run: Any, watch: Any = None) -> None:
+    """Look at what a training was given, before any batch, and let `watch` look at every step.
 
     Raises:
         ValueError: if nothing could be learned, or the optimizer is of another model.
@@ -81,6 +81,8 @@ def check_run(run: Any) -> None:
     scheduled = any(hasattr(part, "scheduler") for part in run.parts)
     if not scheduled and all(float(group["lr"]) == 0 for group in run.optimizer.param_groups):
         _warn("the learning rate is 0 in all groups: no weight will move")
+    if watch is not None and not any(isinstance(part, type(watch)) for part in run.parts):
+        run.parts.insert(0, watch)
     run.head = [parameter.detach().clone() for parameter in _head(run.model)]
 
 

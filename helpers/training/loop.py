@@ -124,8 +124,8 @@ def train_one_epoch(
     """
     check_parts(parts, old_keywords)
     if run is None:
-        run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=[FiniteGradients(), *parts])
-        check_run(run)
+        run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=parts)
+        check_run(run, FiniteGradients())
     train_mode(model)
     for batch in run.batches():
         if run.batch == 1:
@@ -165,7 +165,7 @@ def fit(
 
     The loop trains, measures and keeps the history; all else is done by its parts, which are told
     before the training, before and after every step, after every epoch and after the training.
-    `FiniteGradients()`, `KeepBest()` and `ProgressBar()` are there unless `parts` has one of the
+    `KeepBest()`, `ProgressBar()` and `FiniteGradients()` are there unless `parts` has one of the
     kind.
 
     Args:
@@ -194,13 +194,13 @@ def fit(
     check_positive("epochs", epochs, whole=True)
     if scheduler is not None:
         parts = [Schedule(scheduler, step_scheduler), *parts]
-    for default in (ProgressBar(), KeepBest(), FiniteGradients()):
+    for default in (ProgressBar(), KeepBest()):
         if not any(isinstance(part, type(default)) for part in parts):
             parts = [default, *parts]
     model.to(memory_format=torch.channels_last)
     options = {"loss_fn": loss_fn, "autocast": autocast}
     run = Run(model, optimizer, train_loader, valid_loader, epochs, parts=parts, **options)
-    check_run(run)
+    check_run(run, FiniteGradients())
     run.tell("before_training")
     rows = run.history.rows
     try:

@@ -39,6 +39,8 @@ from helpers.models import (
     trace_shapes,
 )
 from helpers.training import (
+    Checkpoint,
+    ClipGradients,
     evaluate,
     fit,
     keep_freed_memory,
@@ -95,8 +97,7 @@ def train(name: str, folder: Path, size: int, epochs: int) -> dict[str, object]:
     row["images/s"] = len(loaders.train.targets) / frame["seconds"].median()
     for split in ("valid", "test"):
         found = evaluate(model, getattr(loaders, split))
-        correct = round(found["accuracy"] * found["count"])
-        row[split] = [found["accuracy"], *wilson_interval(correct, found["count"])]
+        row[split] = [found["accuracy"], *wilson_interval(found["correct"], found["count"])]
     file.write_text(json.dumps(row))
     return row
 
@@ -129,11 +130,8 @@ def fit_one_cycle(
         epochs,
         loss_fn=partial(F.cross_entropy, label_smoothing=0.1),
         scheduler=scheduler,
-        step_scheduler="batch",
-        clip_norm=1.0,
         autocast=autocast,
-        checkpoint=checkpoint,
-        resume=True,
+        parts=[ClipGradients(1.0), Checkpoint(checkpoint, resume=True)],
     ).frame
 
 

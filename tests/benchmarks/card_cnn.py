@@ -17,12 +17,13 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from recipes import MEDIUM, describe, growing_loaders, large_deck, measure, real_cards
+from recipes import MEDIUM, describe, large_deck, measure, real_cards, size_by_epoch
 from torch import Tensor
 from torch.optim import Optimizer
 from torchvision.transforms import v2
 
-from helpers.data import CLASSES, Loaders, ProgressiveLoader
+from helpers.data import CLASSES, BatchLoader, Loaders, make_loaders
+from helpers.data.seeding import mix_seed
 from helpers.models import CardCNN
 from helpers.training import (
     SGD,
@@ -58,19 +59,32 @@ BATCH_SIZE = 64
 class MixedBatches:
     """The batches of a loader, with rectangles of one picture put into another (arXiv:1905.04899).
 
-    The targets of a mixed batch are probabilities: the share that each picture has.
+    The targets of a mixed batch are probabilities: the share that each picture has. Which batches
+    are mixed, and how, is a function of the loader's seed, of epoch and number of the batch.
     """
 
-    def __init__(self, loader: ProgressiveLoader, probability: float) -> None:
-        self.loader = loader
-        self.transform = v2.RandomApply([v2.CutMix(num_classes=len(CLASSES))], probability)
+    def __init__(self, loader: BatchLoader, probability: float) -> None:
+        self.loader, self.probability, self.seed = loader, probability, loader.seed
+        self.preprocessing, self.targets = loader.preprocessing, loader.targets
+        self.set_epoch(1)
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Let the next pass be this epoch, less its first `skip` batches."""
+        self.loader.set_epoch(epoch, skip)
+        self._next = epoch, skip
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, targets in self.loader:
-            yield self.transform(images, targets)
+        epoch, skip = self._next
+        self._next = epoch + 1, 0
+        mix = v2.RandomApply([v2.CutMix(num_classes=len(CLASSES))], self.probability)
+        for number, batch in enumerate(self.loader, start=skip):
+            with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator.
+                torch.default_generator.manual_seed(mix_seed(self.seed, epoch, "mix", number))
+                mixed = mix(*batch)
+            yield mixed
 
 
 def make_optimizer(model: CardCNN) -> Optimizer:
@@ -109,7 +123,6 @@ def train(model: CardCNN, loaders: Loaders, recipe: Recipe, autocast: bool) -> f
         epochs,
         loss_fn=partial(F.cross_entropy, label_smoothing=0.1),
         scheduler=scheduler,
-        step_scheduler="batch",
         autocast=autocast,
     )
     return time.perf_counter() - start
@@ -128,10 +141,12 @@ def main() -> None:
         "batch_size": BATCH_SIZE,
         "augment": replace(MEDIUM, erase=recipe.erase),
         "device": device,
+        "seed": arguments.seed,
     }
-    real = loaders = growing_loaders(real_cards(), recipe.epochs, **options)
+    sizes = size_by_epoch(recipe.epochs)
+    real = loaders = make_loaders(real_cards(), sizes, **options)
     if arguments.recipe == "rendered":  # Real pictures neither train nor choose.
-        loaders = growing_loaders(large_deck(), recipe.epochs, **options)
+        loaders = make_loaders(large_deck(), sizes, **options)
     model = CardCNN(widths=WIDTHS, dropout=0.0).to(device)
     images, targets = next(iter(loaders.valid))
     speedup = measure_autocast(deepcopy(model), images, targets)["speedup"]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from recipes import MEDIUM, describe, growing_loaders, large_deck, measure, real_cards
+from recipes import MEDIUM, describe, large_deck, measure, real_cards, size_by_epoch
 from torch import nn
 
 from helpers.data import Augment, Loaders, make_loaders
@@ -52,9 +52,9 @@ def fine_tune(recipe: Recipe, root: Path, device: torch.device) -> tuple[nn.Modu
     keep_freed_memory()
     model = create_pretrained().to(device)
     start = time.perf_counter()  # Decoding counts, where the pictures are not in the cache yet.
-    loaders = growing_loaders(
+    loaders = make_loaders(
         root,
-        recipe.epochs,
+        size_by_epoch(recipe.epochs),
         batch_size=BATCH_SIZE,
         augment=recipe.augment,
         preprocessing=model.preprocessing,
@@ -78,8 +78,7 @@ def fine_tune(recipe: Recipe, root: Path, device: torch.device) -> tuple[nn.Modu
         epochs,
         loss_fn=partial(cross_entropy, label_smoothing=0.1),
         scheduler=scheduler,
-        step_scheduler="batch",
-        average=ExponentialMovingAverage(model, decay=0.99),
+        parts=[ExponentialMovingAverage(model, decay=0.99)],
     )
     return model, time.perf_counter() - start
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from helpers.data import Augment, Loaders, ProgressiveLoader, find_cards, make_loaders
+from helpers.data import Augment, Loaders, find_cards
 from helpers.data.render import render_deck
 from helpers.data.source import deck_folder
 from helpers.evaluation import wilson_interval
@@ -37,11 +37,9 @@ def large_deck(pictures: int = 300) -> Path:
     return root if root.is_dir() else render_deck(root, train=pictures)
 
 
-def growing_loaders(root: Path, epochs: dict[int, int], **options: object) -> Loaders:
-    """Serve training pictures of growing size, {size: epochs}; valid and test at the last size."""
-    stages = [make_loaders(root, size, **options) for size in epochs]
-    train = ProgressiveLoader([loaders.train for loaders in stages], list(epochs.values()))
-    return Loaders(train, stages[-1].valid, stages[-1].test)
+def size_by_epoch(epochs: dict[int, int]) -> list[int]:
+    """Turn {size: epochs} into what `make_loaders` takes: a size for each epoch."""
+    return [size for size, count in epochs.items() for _ in range(count)]
 
 
 def describe(epochs: dict[int, int]) -> str:
@@ -53,5 +51,5 @@ def measure(model: nn.Module, loaders: Loaders) -> None:
     """Print the accuracy on valid and test with its 95% interval."""
     for split in ("valid", "test"):
         found = evaluate(model, getattr(loaders, split))
-        low, high = wilson_interval(round(found["accuracy"] * found["count"]), found["count"])
+        low, high = wilson_interval(found["correct"], found["count"])
         print(f"{split}: {found['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {found['count']}")

@@ -1,0 +1,139 @@
+"""The short form of a piece of source: what one would have in one's notes."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Edits = dict[tuple[int, int], list[str]]  # Ranges of lines, from 0, and what takes their place.
+CHECK = re.compile(r"_?check_\w+")  # What only looks is called so, everywhere in `helpers`.
+
+
+def shorten(source: str) -> str:
+    """Cut docstrings to their first line and leave guards out; the rest stays as it is written.
+
+    Guards are statements that only raise, calls of functions that only check, and what nothing
+    needs but those. The source is edited by lines, so comments and layout stay.
+
+    Args:
+        source: one top-level statement, with the comments above it.
+
+    >>> shorten("def half(x):\\n    if x < 0:\\n        raise ValueError(x)\\n    return x / 2\\n")
+    'def half(x):\\n    return x / 2\\n'
+    """
+    for find in (_long_docstrings, _guards, _unused):
+        tree = ast.parse(source)
+        lines: list[str] = source.splitlines()
+        for (start, stop), new in sorted(find(tree, lines).items(), reverse=True):
+            lines[start:stop] = new
+        source = "\n".join(lines) + "\n"
+        source = re.sub(r":\n\n+(?= )", ":\n", source)  # No empty line where a block begins.
+        source = re.sub(r"\n{3,}(?= )", "\n\n", source).rstrip() + "\n"
+    return source
+
+
+def _long_docstrings(tree: ast.Module, lines: list[str]) -> Edits:
+    edits = {}
+    for node in ast.walk(tree):
+        if isinstance(node, Function | ast.ClassDef) and ast.get_docstring(node):
+            first, last = node.body[0].lineno, node.body[0].end_lineno
+            if last > first:
+                edits[first - 1, last] = [lines[first - 1].rstrip() + '"""']
+    return edits
+
+
+def _guards(tree: ast.Module, lines: list[str]) -> Edits:
+    edits = _without(filter(_only_checks, ast.walk(tree)), tree, lines)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and _only_explains(node):
+            inner = lines[node.lineno : node.body[-1].end_lineno]
+            edits[node.lineno - 1, node.end_lineno] = [line.removeprefix("    ") for line in inner]
+    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+
+
+def _unused(tree: ast.Module, lines: list[str]) -> Edits:
+    """Assignments to locals that nothing reads any more."""
+    dropped: list[ast.stmt] = []
+    for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
+        names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+        read = {node.id for node in names if not isinstance(node.ctx, ast.Store)}
+        for node in ast.walk(function):
+            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            if all(isinstance(each, ast.Name) and each.id not in read for each in targets):
+                dropped += [node] if isinstance(node, ast.Assign) else []
+    return _without(dropped, tree, lines)
+
+
+def _without(dropped: Iterable[ast.AST], tree: ast.Module, lines: list[str]) -> Edits:
+    """The edits that take statements away, and what would be left without a body."""
+    gone = set(dropped)
+    for node in ast.walk(tree):
+        # An override that does nothing any more leaves the word to the class above.
+        for method in node.body if isinstance(node, ast.ClassDef) and node.bases else []:
+            if isinstance(method, Function):
+                left = [each for each in method.body if each not in gone and not _is_text(each)]
+                cut = any(each in gone for each in method.body)
+                if cut and all(_passes_on(each, method) for each in left):
+                    gone.add(method)
+    edits = {(_start(node, lines), node.end_lineno): [] for node in gone}
+    for node in ast.walk(tree):
+        for block in _blocks(node):
+            if block and gone.issuperset(block):
+                place = (_start(block[-1], lines), block[-1].end_lineno)
+                edits[place] = [" " * block[-1].col_offset + "pass"]
+    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _passes_on(node: ast.stmt, method: Function) -> bool:
+    """Whether a statement only calls the method of the same name of the class above."""
+    return ast.unparse(node).removeprefix("return ").startswith(f"super().{method.name}(")
+
+
+def _lies_within(place: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
+    return any(start <= place[0] and place[1] <= stop for start, stop in {*others} - {place})
+
+
+def _only_checks(node: ast.AST) -> bool:
+    """Whether a statement does nothing but look and raise."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        return bool(CHECK.fullmatch(getattr(called, "id", getattr(called, "attr", ""))))
+    if isinstance(node, ast.Try):
+        return _only_explains(node) and all(map(_only_checks, node.body))
+    if isinstance(node, ast.If | ast.For):
+        return all(_only_raises(block) for block in (node.body, node.orelse))
+    return isinstance(node, Function) and bool(CHECK.fullmatch(node.name))
+
+
+def _only_raises(block: list[ast.stmt]) -> bool:
+    """Whether a block only raises or checks, and prepares what to say."""
+    acts = [each for each in block if not isinstance(each, ast.Assign)]
+    if not acts:
+        return not block
+    return all(isinstance(each, ast.Raise) or _only_checks(each) for each in acts)
+
+
+def _only_explains(node: ast.Try) -> bool:
+    """Whether errors are caught only to be raised in other words."""
+    raising = all(isinstance(handler.body[-1], ast.Raise) for handler in node.handlers)
+    return raising and not node.orelse and not node.finalbody
+
+
+def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    for name in ("body", "orelse", "finalbody"):
+        if isinstance(block := getattr(node, name, None), list):
+            yield block
+    for handler in getattr(node, "handlers", []):
+        yield handler.body
+
+
+def _start(node: ast.stmt, lines: list[str]) -> int:
+    """The first line of a statement, with its decorators and the comments above it, from 0."""
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
+    while first > 0 and lines[first - 1].startswith(" " * node.col_offset + "#"):
+        first -= 1
+    return first
