@@ -178,7 +178,7 @@ def test_weights_that_explode_in_the_last_step_are_never_the_best():
     model = make_model()
     before = copy.deepcopy(model)
     optimizer = sgd(model, 1e30)
-    with pytest.raises(FloatingPointError, match="validation loss after epoch 1 is") as caught:
+    with pytest.raises(FloatingPointError, match="in epoch 1: the validation loss is") as caught:
         fit(model, make_loader(COUNT), make_loader(), optimizer, 1)
     assert same(model, before)
     assert len(caught.value.history.rows) == 1

@@ -28,7 +28,6 @@ LONGER = {
     "helpers.data.render_deck": 1250,
     "helpers.data.find_cards": 1350,
     # A data folder is checked, decoded and served: each stands on those before.
-    "helpers.data.CardDataset": 140,
     "helpers.data.make_worker_loaders": 260,
     "helpers.data.make_loaders": 360,
     # Nine kinds of problem are looked for.
@@ -38,7 +37,10 @@ LONGER = {
     # Every operation of PyTorch that a network may join its layers by.
     "helpers.models.receptive_fields": 195,
     # The loop with its checkpoints, its exact resume and its figure.
-    "helpers.training.fit": 410,
+    "helpers.training.fit": 360,
+    "helpers.training.train_one_epoch": 140,
+    "helpers.training.find_learning_rate": 220,
+    "helpers.training.Checkpoint": 350,
 }
 
 # Run where `helpers` cannot be imported: what each snippet leaves unresolved, and what its example
@@ -68,21 +70,20 @@ def unresolved(code, namespace):
                     yield i.argval
 
 faults, examples = {}, {}
-for name, source in json.load(sys.stdin).items():
+for name, (source, documentation) in json.load(sys.stdin).items():
     module = types.ModuleType("pasted")  # Registered, as a notebook's __main__ is.
     namespace = module.__dict__
     sys.modules["pasted"] = module
     code = compile(source, name, "exec")
     exec(code, namespace)
     missing = set(unresolved(code, namespace))
-    obj = namespace[name.rpartition(".")[2]]
     report = io.StringIO()
     runner = doctest.DocTestRunner()
     found = 0
-    if isinstance(obj, type) or callable(obj):
-        for test in doctest.DocTestFinder().find(obj, name, module=False, globs=namespace):
-            found += len(test.examples)
-            runner.run(test, out=report.write)
+    if documentation:
+        test = doctest.DocTestParser().get_doctest(documentation, namespace, name, None, 0)
+        found += len(test.examples)
+        runner.run(test, out=report.write)
     plt.close("all")
     examples[name] = found
     if missing or runner.failures:
@@ -97,11 +98,23 @@ def snippets() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def pasted(snippets, tmp_path_factory) -> tuple[dict[str, str], dict[str, int]]:
+def full() -> dict[str, str]:
+    return {name: snippet(name, full=True) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def pasted(snippets, full, tmp_path_factory) -> tuple[dict[str, str], dict[str, int]]:
+    """Both forms of every helper, each held to the example of its full docstring."""
     command = [sys.executable, "-c", PASTE, str(ROOT)]
+    work = {}
+    for name, source in snippets.items():
+        package, _, own = name.rpartition(".")
+        found = getattr(import_module(package), own)
+        documentation = found.__doc__ if callable(found) else None
+        work |= {name: (source, documentation), f"full {name}": (full[name], documentation)}
     done = subprocess.run(
         command,
-        input=json.dumps(snippets),
+        input=json.dumps(work),
         capture_output=True,
         text=True,
         cwd=tmp_path_factory.mktemp("elsewhere"),
@@ -117,6 +130,7 @@ def test_there_are_helpers_in_every_package():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_snippet_runs_alone_and_its_example_is_true(name, pasted):
     faults, examples = pasted
+    assert f"full {name}" not in faults, faults.get(f"full {name}")
     assert name not in faults, faults.get(name)
     package, _, own = name.rpartition(".")
     assert examples[name] > 0 or not callable(getattr(import_module(package), own))

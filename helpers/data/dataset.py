@@ -52,6 +52,8 @@ class CardDataset(Dataset):
     (53, (8, 8), 52)
     """
 
+    classes = CLASSES
+
     def __init__(
         self,
         root: str | Path,
@@ -61,7 +63,6 @@ class CardDataset(Dataset):
         self.root = Path(root)
         self.split = split
         self.transform = transform
-        self.classes = CLASSES
         self.paths, self.targets = list_pictures(root, split)
 
     def __len__(self) -> int:
@@ -82,9 +83,13 @@ def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
     Raises:
         FileNotFoundError, ValueError: as `CardDataset`.
 
-    >>> list_pictures("cards", "testing")
-    Traceback (most recent call last):
-    ValueError: split is 'testing'; expected one of train, valid, test
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for name in CLASSES:
+    ...         Path(root, "valid", name).mkdir(parents=True)
+    ...         Path(root, "valid", name, "1.jpg").touch()
+    ...     list_pictures(root, "valid")[1][-3:]
+    [50, 51, 52]
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")

@@ -170,9 +170,15 @@ def make_loaders(
     Raises:
         FileNotFoundError, ValueError: as `CardDataset` and `decode_pictures`.
 
-    >>> make_loaders("no/such/folder")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    FileNotFoundError: data folder no/such/folder does not exist; ...
+    >>> from itertools import product
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for split, name in product(SPLITS, CardDataset.classes):
+    ...         Path(root, split, name).mkdir(parents=True)
+    ...         Image.new("RGB", (8, 8)).save(Path(root, split, name, "1.png"))
+    ...     loaders = make_loaders(root, 16, batch_size=32, cache=root)
+    ...     [images.shape for images, _ in loaders.valid]
+    [torch.Size([32, 3, 16, 16]), torch.Size([21, 3, 16, 16])]
     """
     cache = data_folder() / "cache" if cache is None else cache
     size = preprocessing.size if size is None else size
@@ -230,9 +236,15 @@ def make_worker_loaders(
     Returns:
         `Loaders` of float32 `(B, 3, size, size)` images and int64 `(B,)` targets, on the CPU.
 
-    >>> make_worker_loaders("no/such/folder")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    FileNotFoundError: data folder no/such/folder does not exist; ...
+    >>> from itertools import product
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for split, name in product(SPLITS, CardDataset.classes):
+    ...         Path(root, split, name).mkdir(parents=True)
+    ...         Image.new("RGB", (8, 8)).save(Path(root, split, name, "1.png"))
+    ...     loaders = make_worker_loaders(root, 16, batch_size=32, workers=0)
+    ...     [images.shape for images, _ in loaders.valid]
+    [torch.Size([32, 3, 16, 16]), torch.Size([21, 3, 16, 16])]
     """
     # Here, since it takes as long to import as all the rest, for every worker under spawn too.
     from torchvision.transforms import v2

@@ -10,7 +10,7 @@ from helpers.models.inputs import check_images
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm of the channels `(B, C, H, W)` at each place, with nothing mixed between places.
+    """Layer norm of the channels `(B, C, H, W)` at each place, which mixes no places.
 
     >>> y = ChannelNorm(8)(torch.randn(2, 8, 4, 4))
     >>> bool(y.mean(1).abs().max() < 1e-5)

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Edits = dict[tuple[int, int], list[str]]  # Ranges of lines, from 0, and what takes their place.
@@ -21,15 +21,22 @@ def shorten(source: str) -> str:
     >>> shorten("def half(x):\\n    if x < 0:\\n        raise ValueError(x)\\n    return x / 2\\n")
     'def half(x):\\n    return x / 2\\n'
     """
-    for find in (_long_docstrings, _guards, _unused):
-        tree = ast.parse(source)
-        lines: list[str] = source.splitlines()
-        for (start, stop), new in sorted(find(tree, lines).items(), reverse=True):
-            lines[start:stop] = new
-        source = "\n".join(lines) + "\n"
-        source = re.sub(r":\n\n+(?= )", ":\n", source)  # No empty line where a block begins.
-        source = re.sub(r"\n{3,}(?= )", "\n\n", source).rstrip() + "\n"
+    source = _edit(source, _long_docstrings)
+    if _only_checks(ast.parse(source).body[0]):  # Asked for itself, it stays whole.
+        return source
+    source = _edit(source, _guards)
+    while (shorter := _edit(source, _unused)) != source:  # What is dropped may have read others.
+        source = shorter
     return source
+
+
+def _edit(source: str, find: Callable[[ast.Module, list[str]], Edits]) -> str:
+    lines = source.splitlines()
+    for (start, stop), new in sorted(find(ast.parse(source), lines).items(), reverse=True):
+        lines[start:stop] = new
+    source = "\n".join(lines) + "\n"
+    source = re.sub(r":\n\n+(?= )", ":\n", source)  # No empty line where a block begins.
+    return re.sub(r"\n{3,}(?= )", "\n\n", source).rstrip() + "\n"
 
 
 def _long_docstrings(tree: ast.Module, lines: list[str]) -> Edits:
@@ -43,9 +50,18 @@ def _long_docstrings(tree: ast.Module, lines: list[str]) -> Edits:
 
 
 def _guards(tree: ast.Module, lines: list[str]) -> Edits:
-    edits = _without(filter(_only_checks, ast.walk(tree)), tree, lines)
+    caught = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        for inner in ast.walk(node)
+    }
+    guards = (node for node in ast.walk(tree) if _only_checks(node) and node not in caught)
+    edits = _without(guards, tree, lines)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Try) and _only_explains(node):
+        if isinstance(node, ast.Try) and _only_explains(node) and node.finalbody:
+            edits[node.handlers[0].lineno - 1, node.handlers[-1].end_lineno] = []
+        elif isinstance(node, ast.Try) and _only_explains(node):
             inner = lines[node.lineno : node.body[-1].end_lineno]
             edits[node.lineno - 1, node.end_lineno] = [line.removeprefix("    ") for line in inner]
     return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
@@ -58,9 +74,12 @@ def _unused(tree: ast.Module, lines: list[str]) -> Edits:
         names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
         read = {node.id for node in names if not isinstance(node.ctx, ast.Store)}
         for node in ast.walk(function):
-            targets = node.targets if isinstance(node, ast.Assign) else [node]
-            if all(isinstance(each, ast.Name) and each.id not in read for each in targets):
-                dropped += [node] if isinstance(node, ast.Assign) else []
+            if isinstance(node, ast.Assign):
+                bound = [
+                    each for target in node.targets for each in getattr(target, "elts", [target])
+                ]
+                if all(isinstance(each, ast.Name) and each.id not in read for each in bound):
+                    dropped.append(node)
     return _without(dropped, tree, lines)
 
 
@@ -104,23 +123,24 @@ def _only_checks(node: ast.AST) -> bool:
         return bool(CHECK.fullmatch(getattr(called, "id", getattr(called, "attr", ""))))
     if isinstance(node, ast.Try):
         return _only_explains(node) and all(map(_only_checks, node.body))
+    if isinstance(node, ast.If) and any(isinstance(n, ast.NamedExpr) for n in ast.walk(node.test)):
+        return False
     if isinstance(node, ast.If | ast.For):
         return all(_only_raises(block) for block in (node.body, node.orelse))
     return isinstance(node, Function) and bool(CHECK.fullmatch(node.name))
 
 
 def _only_raises(block: list[ast.stmt]) -> bool:
-    """Whether a block only raises or checks, and prepares what to say."""
-    acts = [each for each in block if not isinstance(each, ast.Assign)]
-    if not acts:
-        return not block
-    return all(isinstance(each, ast.Raise) or _only_checks(each) for each in acts)
+    """Whether a block only checks, or raises in the end what it has put into words."""
+    if block and isinstance(block[-1], ast.Raise):
+        block = [each for each in block[:-1] if not isinstance(each, ast.Assign)]
+    return all(map(_only_checks, block))
 
 
 def _only_explains(node: ast.Try) -> bool:
     """Whether errors are caught only to be raised in other words."""
     raising = all(isinstance(handler.body[-1], ast.Raise) for handler in node.handlers)
-    return raising and not node.orelse and not node.finalbody
+    return bool(node.handlers) and raising and not node.orelse
 
 
 def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:

@@ -6,7 +6,7 @@ import importlib.util
 import symtable
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from itertools import groupby, pairwise
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from IPython.display import Code
+
+from helpers.study.shorten import shorten
 
 # `helpers.study` is not among them: it speaks of this project and is of no use outside.
 PACKAGES = (
@@ -27,15 +29,17 @@ PACKAGES = (
 WIDTH = 100  # characters a line
 
 
-def snippet(obj: Callable[..., Any] | type | str) -> str:
+def snippet(obj: Callable[..., Any] | type | str, full: bool = False) -> str:
     """Return source that runs when it is pasted alone into an empty notebook.
 
     It holds the imports that are needed, every constant and other helper that `obj` depends on,
     each once and before what stands on it, then `obj` itself, and a line that says what it is.
+    Docstrings are cut to their first line, and guards are left out; see `shorten`.
 
     Args:
         obj: a function or class of `helpers`, or its name, such as `"Adam"`; a constant, such as
             `CLASSES`, by its name only.
+        full: keep docstrings and guards as they stand in `helpers`.
 
     Raises:
         ValueError: if `obj` is no helper, or what it needs cannot stand in one file.
@@ -47,19 +51,19 @@ def snippet(obj: Callable[..., Any] | type | str) -> str:
     """
     module, name = _find(obj)
     parts: dict[_Import | _Definition, None] = {}  # A set that keeps its order.
-    _gather(module, name, parts)
+    _gather(module, name, parts, full)
     _refuse_clashes(parts)
     version = importlib.metadata.version("pytorch-practice")
     return _lay_out(parts) + f"# {module}.{name} of pytorch-practice {version}\n"
 
 
-def show(obj: Callable[..., Any] | type | str) -> Code:
+def show(obj: Callable[..., Any] | type | str, full: bool = False) -> Code:
     """Show a helper's `snippet` in JupyterLab, highlighted.
 
     >>> show("JOKER").language
     'python'
     """
-    return Code(snippet(obj), language="python")
+    return Code(snippet(obj, full), language="python")
 
 
 def public_names() -> dict[str, list[str]]:
@@ -106,11 +110,18 @@ class _Definition:
 
 
 @cache
-def _read(module: str) -> dict[str, list[_Import | _Definition]]:
+def _read(module: str, full: bool = True) -> dict[str, list[_Import | _Definition]]:
     """What a module binds at its top level: to each name, the statements that bind it.
 
     More than one only for imports: `import a.b` and `import a.c` both bind `a`.
     """
+    if not full:
+        return {
+            name: [
+                p if isinstance(p, _Import) else replace(p, source=shorten(p.source)) for p in ps
+            ]
+            for name, ps in _read(module).items()
+        }
     text = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
     found: dict[str, list[_Import | _Definition]] = {}
     for node in ast.parse(text).body:
@@ -169,17 +180,17 @@ def _is_ours(part: _Import) -> bool:
     return part.module.partition(".")[0] == "helpers"
 
 
-def _gather(module: str, name: str, parts: dict[_Import | _Definition, None]) -> None:
+def _gather(module: str, name: str, parts: dict[_Import | _Definition, None], full: bool) -> None:
     """Add what binds `name` in `module` to `parts`, after all that it needs itself."""
     home, name = _follow(module, name)
-    definition = _read(home)[name][0]
+    definition = _read(home, full)[name][0]
     if definition in parts:
         return
     parts[definition] = None  # Before its needs are looked at, since one may need it in turn.
     for used in _globals_of(definition.source):
-        for part in _read(home).get(used, []):
+        for part in _read(home, full).get(used, []):
             if isinstance(part, _Definition) or _is_ours(part):
-                _gather(home, used, parts)
+                _gather(home, used, parts, full)
             # Of `import a.b` and `import a.c`, both of which bind `a`, only the one in use.
             elif part.name or part.alias or part.module in definition.source:
                 parts[part] = None

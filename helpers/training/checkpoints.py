@@ -87,7 +87,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def latest_checkpoint(path: str | Path) -> Path | None:
-    """Find the newest file of `save_checkpoint(path, keep=n)` that can be read; None without one.
+    """Find the newest file of `save_checkpoint(path, keep=n)` that can be read, if there is one.
 
     That is an older one where `path` is damaged, as a warning says, or where a crash came between
     the renames of a save.

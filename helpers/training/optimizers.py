@@ -38,7 +38,7 @@ class OptimizerTemplate(Optimizer):
     min_ndim: int = 0  # Parameters of fewer dimensions are refused.
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place; `grad` is not to be changed, memory goes to `self.state[param]`.
+        """Move `param` in place, leave `grad` as it is; memory goes to `self.state[param]`.
 
         `grad` is negated already if the `group`, a dict of settings, is to `maximize`.
         """
@@ -504,7 +504,7 @@ def orthogonalise(
     coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
     eps: float = 1e-7,
 ) -> Tensor:
-    """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by products of matrices alone.
+    """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by matrix products alone.
 
     A polynomial of odd powers of the matrix acts on each singular value alone. This one, repeated,
     takes all but the very small of those in 0..1 to between about 0.7 and 1.2

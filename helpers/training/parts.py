@@ -85,9 +85,7 @@ class FiniteGradients(Part):
     def __init__(self, every: int = 50) -> None:
         check_positive("every", every, whole=True)
         self.every = every
-        self._bad: Tensor | None = (
-            None  # The first bad batch of this epoch; inf while there is none.
-        )
+        self._bad: Tensor | None = None  # The first bad batch of the epoch; inf without one.
         self._usual, self._said = 0.0, set()
 
     def before_step(self, run: Any) -> None:
@@ -102,17 +100,11 @@ class FiniteGradients(Part):
     def before_keeping(self, run: Any) -> None:
         if self._bad is None:
             return
-        batch, norm, loss = float(self._bad), float(self._norm), float(run.loss)
+        batch, norm = float(self._bad), float(self._norm)
         if isfinite(batch):
-            what = f"gradient's norm of batch {batch:.0f} is {norm}"
-            what = what if isfinite(loss) else f"loss of batch {batch:.0f} is {loss}"
-            error = FloatingPointError(
-                f"{f'in epoch {run.epoch}: ' if run.epoch else ''}the {what}; lower the learning "
-                "rate, clip the gradients (ClipGradients(1.0)) or look for broken inputs in "
-                "error.batch. The weights are those from before it, on a GPU the best ones"
-            )
-            error.batch = (run.images, run.targets)
-            raise error
+            loss = float(run.loss)
+            what = "gradient's norm" if isfinite(loss) else "loss"
+            self._stop(run, f"{what} of batch {batch:.0f} is {norm if isfinite(loss) else loss}")
         if norm == 0:
             self._say("zero", f"all gradients of batch {run.batch} are zero: nothing is learned")
         if norm > 100 * self._usual > 0:
@@ -126,10 +118,17 @@ class FiniteGradients(Part):
     def after_epoch(self, run: Any) -> None:
         loss = run.history.rows[-1]["valid_loss"]
         if not isfinite(loss):
-            raise FloatingPointError(
-                f"the validation loss after epoch {run.epoch} is {loss}: the last steps were too "
-                "long, or no target counts; lower the learning rate. The best weights are kept"
-            )
+            self._stop(run, f"validation loss is {loss}")
+
+    def _stop(self, run: Any, what: str) -> None:
+        error = FloatingPointError(
+            f"{f'in epoch {run.epoch}: ' if run.epoch else ''}the {what}; lower the rate, "
+            "clip the gradients (ClipGradients(1.0)) or look for broken inputs, in error.batch too. "
+            "The weights are those from before the step; where it was noticed later, on a GPU or "
+            "after an epoch, the best ones"
+        )
+        error.batch = (run.images, run.targets)
+        raise error
 
     def _say(self, kind: str, message: str) -> None:
         if kind not in self._said:
@@ -229,6 +228,7 @@ class Schedule(Part):
         ValueError: before the first step, if the schedule is not moved so, is too short for the
             training, or belongs to another optimizer.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.ones(1)], lr=0.1)
     >>> Schedule(torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)).by
     'metric'
@@ -316,8 +316,7 @@ class LiveCurves(Part):
     Args:
         draw: given the history's frame and the best epoch, returns Axes, as `plot_history` does.
 
-    >>> from helpers.plots import plot_history
-    >>> LiveCurves(plot_history).looks_on
+    >>> LiveCurves(lambda frame, best_epoch: frame.plot("epoch", subplots=True)).looks_on
     True
     """
 
