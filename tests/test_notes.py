@@ -32,7 +32,7 @@ def notes() -> str:
 
 def test_all_notes_hold_every_helper_once(notes):
     titles = re.findall(r"^### (.*)", notes, re.MULTILINE)
-    expected = [name for names in public_names().values() for name in names]
+    expected = {name for names in public_names().values() for name in names}
     assert sorted(title for title in titles if title != "Takeaways") == sorted(expected)
 
 

@@ -27,7 +27,8 @@ def to_markdown(names: Iterable[str]) -> str:
 
 def all_notes(notebooks: Path) -> str:
     """Return the takeaways of every notebook, each with the helpers it is the first to import."""
-    left = [name for names in public_names().values() for name in names]
+    # Once each, though two packages may offer it.
+    left = list(dict.fromkeys(name for names in public_names().values() for name in names))
     text = "# PyTorch Practice: study notes\n"
     for path in sorted(notebooks.glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

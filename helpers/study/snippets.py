@@ -159,13 +159,14 @@ def _find(obj: Callable[..., Any] | type | str) -> tuple[str, str]:
     else:
         name = getattr(obj, "__qualname__", "")
         modules = [getattr(obj, "__module__", None) or ""]
-    modules = [m for m in modules if m.partition(".")[0] == "helpers" and name in _read(m)]
-    if len(modules) != 1:
+    ours = [m for m in modules if m.partition(".")[0] == "helpers" and name in _read(m)]
+    homes = {_follow(module, name) for module in ours}  # Two packages may offer the same one.
+    if len(homes) != 1:
         raise ValueError(
             f"{obj!r} is no helper; expected a function or class of helpers, or its name, "
             "such as 'train_one_epoch'"
         )
-    return _follow(modules[0], name)
+    return homes.pop()
 
 
 def _follow(module: str, name: str) -> tuple[str, str]:

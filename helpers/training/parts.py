@@ -121,11 +121,11 @@ class FiniteGradients(Part):
             self._stop(run, f"validation loss is {loss}")
 
     def _stop(self, run: Any, what: str) -> None:
+        where = f"in epoch {run.epoch}: " if run.epoch else ""
         error = FloatingPointError(
-            f"{f'in epoch {run.epoch}: ' if run.epoch else ''}the {what}; lower the rate, "
-            "clip the gradients (ClipGradients(1.0)) or look for broken inputs, in error.batch too. "
-            "The weights are those from before the step; where it was noticed later, on a GPU or "
-            "after an epoch, the best ones"
+            f"{where}the {what}; lower the learning rate, clip the gradients (ClipGradients(1.0)) "
+            "or look for broken inputs, in error.batch too. The weights are those from before the "
+            "step; where it was noticed later, on a GPU or after an epoch, the best ones"
         )
         error.batch = (run.images, run.targets)
         raise error
