@@ -36,7 +36,7 @@ LONGER = {
     # A download that is whole or not there, from a zip or from Kaggle.
     "helpers.data.download_kaggle": 160,
     # AdamW once more, on top of Adam, of AdamW and of the checks of their settings.
-    "helpers.training.AdamWForeach": 140,
+    "helpers.training.AdamWForeach": 125,
     # The loop with its checkpoints, its exact resume and its figure.
     "helpers.training.fit": 410,
 }

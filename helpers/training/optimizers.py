@@ -40,28 +40,23 @@ class OptimizerTemplate(Optimizer):
     [2.5, -1.5]
     """
 
-    min_ndim: int = 0  # Parameters of fewer dimensions are refused.
-
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place; `grad` is not to be changed, memory goes to `self.state[param]`.
+        """Move `param` in place by `grad`, negated already to `maximize` and to be left as it is.
 
-        `grad` is negated already if the `group`, a dict of settings, is to `maximize`.
+        `group` is a dict of settings; what the next step needs goes to `self.state[param]`.
         """
         raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take one more group, checked; those that the optimizer is made with come here, too."""
         super().add_param_group(param_group)
-        if problem := _problem(param_group, self.min_ndim):
+        if problem := _problem(param_group):
             self.param_groups.pop()
             raise ValueError(problem)
 
     @torch.no_grad()  # Else the step would be part of what autograd records.
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Move every parameter that has a gradient by one step.
-
-        `closure` computes the loss anew, gradients included, before the step; it is returned.
-        """
+        """Take one step; `closure` computes the loss and gradients anew before, and is returned."""
         with torch.enable_grad():
             loss = closure() if closure else None
         for saved in self.param_groups:
@@ -152,14 +147,14 @@ class Adagrad(OptimizerTemplate):
         maximize: bool = False,
     ) -> None:
         defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
-        start = {"initial_accumulator_value": initial_accumulator_value}
-        super().__init__(params, defaults | start | {"maximize": maximize})
+        defaults |= {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
+        super().__init__(params, defaults)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[param]
         if not state:
             state["sum"] = torch.full_like(param, group["initial_accumulator_value"])
-        t = _count_step(state)
+        t = _count_step(state, param)
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         lr = float(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
@@ -201,20 +196,20 @@ class RMSprop(OptimizerTemplate):
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, alpha, lr = self.state[param], group["alpha"], float(group["lr"])
-        _count_step(state)  # Not in the formula; PyTorch counts here too.
+        names = ["grad_avg"] * group["centered"] + ["momentum_buffer"] * (group["momentum"] > 0)
+        _count_step(state, param, "square_avg", *names)  # Not in the formula; as PyTorch.
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-        square = _memory(state, "square_avg", param)
+        square = state["square_avg"]
         square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)  # s ← alpha s + (1 - alpha) g²
         if group["centered"]:
-            mean = _memory(state, "grad_avg", param)
-            mean.lerp_(grad, 1 - alpha)  # a ← alpha a + (1 - alpha) g
+            mean = state["grad_avg"].lerp_(grad, 1 - alpha)  # a ← alpha a + (1 - alpha) g
             root = square.addcmul(mean, mean, value=-1).sqrt_()  # √(s - a²)
         else:
             root = square.sqrt()
         root.add_(group["eps"])
         if group["momentum"] > 0:
-            velocity = _memory(state, "momentum_buffer", param)
+            velocity = state["momentum_buffer"]
             velocity.mul_(group["momentum"]).addcdiv_(grad, root)  # v ← momentum v + g / root
             param.add_(velocity, alpha=-lr)  # w ← w - lr v
         else:
@@ -256,19 +251,17 @@ class Adam(OptimizerTemplate):
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
-        t = _count_step(state)
+        t = _count_step(state, param, "exp_avg", "exp_avg_sq")
         if group["decoupled_weight_decay"]:
             param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
         elif group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-        m, v = _memory(state, "exp_avg", param), _memory(state, "exp_avg_sq", param)
+        m, v = state["exp_avg"], state["exp_avg_sq"]
         m.lerp_(grad, 1 - beta1)  # m ← beta1 m + (1 - beta1) g
         v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v ← beta2 v + (1 - beta2) g²
         if group["amsgrad"]:
-            largest = _memory(state, "max_exp_avg_sq", param)
-            v = torch.maximum(largest, v, out=largest)
-        # m and v began at 0 and are too small by these factors.
-        scale_m, scale_v = 1 - beta1**t, 1 - beta2**t
+            v = state["max_exp_avg_sq"] = torch.maximum(v, state.get("max_exp_avg_sq", v))
+        scale_m, scale_v = 1 - beta1**t, 1 - beta2**t  # m and v began at 0: too small by these.
         root = v.sqrt().div_(sqrt(scale_v)).add_(group["eps"])  # √(v / scale_v) + eps
         param.addcdiv_(m, root, value=-lr / scale_m)  # w ← w - lr (m / scale_m) / root
 
@@ -305,9 +298,9 @@ class AdamW(Adam):
 class AdamWForeach(AdamW):
     """AdamW with one call for the tensors of a whole group, not one for each tensor.
 
-    On a GPU starting a kernel takes longer than the sum of a small tensor, and a network has many
-    of them; `torch._foreach_…` start few kernels for all. So do PyTorch's optimizers with
-    `foreach=True`, their default on a GPU; the price is memory for all roots at once.
+    On a GPU starting a kernel takes longer than the sum of a small tensor; `torch._foreach_…`
+    start few for all. So do PyTorch's optimizers with `foreach=True`, their default on a GPU; the
+    price is memory for all roots at once.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = AdamWForeach([weight], lr=0.5, weight_decay=0.0)
@@ -328,18 +321,17 @@ class AdamWForeach(AdamW):
             if not params:
                 continue
             lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-            ts = [_count_step(self.state[param]) for param in params]
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+            ts = [_count_step(self.state[param], param, *names) for param in params]
+            m, v, *largest = ([self.state[param][name] for param in params] for name in names)
             grads = [-param.grad if group["maximize"] else param.grad for param in params]
-            m = [_memory(self.state[param], "exp_avg", param) for param in params]
-            v = [_memory(self.state[param], "exp_avg_sq", param) for param in params]
             torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
             torch._foreach_lerp_(m, grads, 1 - beta1)
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
-            if group["amsgrad"]:
-                largest = [_memory(self.state[p], "max_exp_avg_sq", p) for p in params]
-                torch._foreach_maximum_(largest, v)
-                v = largest
+            if largest:
+                torch._foreach_maximum_(largest[0], v)
+                v = largest[0]
             roots = torch._foreach_sqrt(v)
             torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
             torch._foreach_add_(roots, group["eps"])
@@ -380,7 +372,9 @@ class Lion(OptimizerTemplate):
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
-        m = _memory(state, "exp_avg", param)
+        if not state:
+            state["exp_avg"] = torch.zeros_like(param)
+        m = state["exp_avg"]
         if group["weight_decay"] != 0:
             param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
         sign = m.lerp(grad, 1 - beta1).sign_()  # c ← sign(beta1 m + (1 - beta1) g)
@@ -415,8 +409,6 @@ class Muon(OptimizerTemplate):
     True
     """
 
-    min_ndim = 2
-
     def __init__(
         self,
         params: ParamsT,
@@ -427,17 +419,17 @@ class Muon(OptimizerTemplate):
         ns_steps: int = 5,
     ) -> None:
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        options = {"nesterov": nesterov, "ns_steps": ns_steps}
         # PyTorch's arguments for what is fixed here; a state of its that has others goes on so.
         fixed = {"ns_coefficients": (3.4445, -4.7750, 2.0315), "eps": 1e-7, "adjust_lr_fn": None}
-        super().__init__(params, defaults | options | fixed)
+        super().__init__(params, defaults | {"nesterov": nesterov, "ns_steps": ns_steps} | fixed)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        lr, momentum = float(group["lr"]), group["momentum"]
-        average = _memory(self.state[param], "momentum_buffer", param)
-        average.lerp_(grad, 1 - momentum)  # b ← momentum b + (1 - momentum) g
+        state, lr, share = self.state[param], float(group["lr"]), 1 - group["momentum"]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(param)
+        average = state["momentum_buffer"].lerp_(grad, share)  # b ← momentum b + (1 - momentum) g
         # Nesterov: u ← momentum b + (1 - momentum) g, with the new b
-        update = grad.lerp(average, momentum) if group["nesterov"] else average
+        update = grad.lerp(average, group["momentum"]) if group["nesterov"] else average
         settings = group["ns_steps"], group["ns_coefficients"], group["eps"]
         matrix = orthogonalise(update.flatten(1), *settings)  # u ← U Vᵀ, about
         rows, columns = matrix.shape
@@ -462,12 +454,9 @@ def orthogonalise(
     takes all but the very small in 0..1 to about 0.7..1.2 (kellerjordan.github.io/posts/muon).
 
     Args:
-        matrix: `(rows, columns)`.
+        matrix: `(rows, columns)`; so is what is returned, in bfloat16, enough for a direction.
         steps: how often the polynomial is applied.
         coefficients, eps: its a, b and c; what the matrix is divided by if its norm is less.
-
-    Returns:
-        `(rows, columns)` in bfloat16, which suffices for a direction.
 
     >>> wide = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
     >>> bool((torch.linalg.svdvals(orthogonalise(wide).float()) - 1).abs().max() < 0.4)
@@ -490,9 +479,8 @@ def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Te
     The same as `torch.nn.utils.clip_grad_norm_`. Call it between `backward()` and `step()`.
 
     Args:
-        parameters: those whose gradients are changed, in place; one or several.
-        max_norm: the largest length they may have together, inf to measure only; below 0 or nan is
-            a ValueError.
+        parameters: one or several, whose gradients are changed in place.
+        max_norm: the length they may have; inf measures only, below 0 or nan is a ValueError.
 
     Returns:
         The length before, a scalar.
@@ -517,29 +505,23 @@ def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Te
     return norm
 
 
-def _count_step(state: dict[str, Any]) -> float:
-    """Count a step as PyTorch does, in `state["step"]`, and return its number from 1."""
+def _count_step(state: dict[str, Any], param: Tensor, *names: str) -> float:
+    """Return the number of a step, from 1; under `names` the state holds zeros before the first."""
+    state.update({name: torch.zeros_like(param) for name in names if name not in state})
     t = float(state.get("step", 0)) + 1  # A plain number in older files.
     # On the CPU: reading it must wait for no GPU. In float32: bfloat16 counts to 256 only.
     state["step"] = torch.tensor(t, dtype=torch.float32, device="cpu")
     return t
 
 
-def _memory(state: dict[str, Any], name: str, param: Tensor) -> Tensor:
-    """What is kept of a parameter under a name, at first zeros."""
-    if name not in state:
-        state[name] = torch.zeros_like(param)
-    return state[name]
-
-
-def _problem(group: dict[str, Any], min_ndim: int) -> str:
+def _problem(group: dict[str, Any]) -> str:
     """What is wrong with the parameters or the settings of a group; empty if nothing."""
     for param in group["params"]:
         if param.is_complex():
             return "params has a complex one; expected real ones: use torch.view_as_real"
-        if param.ndim < min_ndim:
+        if param.ndim < 2 and "ns_steps" in group:  # For Muon.
             found = f"params has one of shape {tuple(param.shape)}"
-            return f"{found}; expected {min_ndim} dimensions or more, others to AdamW"
+            return f"{found}; expected 2 dimensions or more, others to AdamW"
     betas = group.get("betas", (0, 0))
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         return f"betas is {betas}; expected two numbers, such as (0.9, 0.99)"
