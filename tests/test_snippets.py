@@ -34,8 +34,8 @@ LONGER = {
     "helpers.data.audit": 220,
     # A download that is whole or not there, from a zip or from Kaggle.
     "helpers.data.download_kaggle": 160,
-    # Every operation of PyTorch that a network may join its layers by.
-    "helpers.models.receptive_fields": 195,
+    # AdamW once more, on top of Adam, of AdamW and of the checks of their settings.
+    "helpers.training.AdamWForeach": 125,
     # The loop with its checkpoints, its exact resume and its figure.
     "helpers.training.fit": 360,
     "helpers.training.train_one_epoch": 140,

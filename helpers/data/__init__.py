@@ -10,34 +10,3 @@ from helpers.data.render import render_card, render_deck
 from helpers.data.seeding import EpochOrder, SeededItems, mix_seed
 from helpers.data.source import check_cards, data_folder, download_kaggle, find_cards
 from helpers.data.splits import stratified_split
-
-__all__ = [
-    "CLASSES",
-    "JOKER",
-    "RANKS",
-    "SUITS",
-    "Augment",
-    "BatchLoader",
-    "CardDataset",
-    "EpochOrder",
-    "Loaders",
-    "Preprocessing",
-    "Report",
-    "SeededItems",
-    "audit",
-    "check_cards",
-    "data_folder",
-    "decode_pictures",
-    "download_kaggle",
-    "find_cards",
-    "list_pictures",
-    "make_loaders",
-    "make_worker_loaders",
-    "mix_seed",
-    "near_copies",
-    "rank_and_suit",
-    "read_picture",
-    "render_card",
-    "render_deck",
-    "stratified_split",
-]

@@ -10,14 +10,3 @@ from helpers.evaluation.metrics import (
     worst_mistakes,
 )
 from helpers.training.loop import predict_logits
-
-__all__ = [
-    "accuracy",
-    "confusion_matrix",
-    "per_class_report",
-    "predict_logits",
-    "rank_and_suit_accuracy",
-    "top_k_accuracy",
-    "wilson_interval",
-    "worst_mistakes",
-]

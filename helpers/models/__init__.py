@@ -7,34 +7,8 @@ from helpers.models.efficientnet import EfficientNetLite
 from helpers.models.lenet import LeNet5
 from helpers.models.mixer import MLPMixer
 from helpers.models.mobilenet import MobileNetV2
-from helpers.models.pretrained import (
-    create_pretrained,
-    freeze_stages,
-    pretrained_preprocessing,
-)
-from helpers.models.receptive import receptive_fields
+from helpers.models.pretrained import create_pretrained, freeze_stages, pretrained_preprocessing
 from helpers.models.resnet import ResNet
 from helpers.models.shapes import shape_tree, trace_shapes
 from helpers.models.vgg import VGG
 from helpers.models.vit import ViT
-
-__all__ = [
-    "VGG",
-    "CardCNN",
-    "ConvNeXt",
-    "EfficientNetLite",
-    "LeNet5",
-    "MLPMixer",
-    "MobileNetV2",
-    "ResNet",
-    "ResidualBlock",
-    "ViT",
-    "create_pretrained",
-    "freeze_stages",
-    "library_weights",
-    "load_library_weights",
-    "pretrained_preprocessing",
-    "receptive_fields",
-    "shape_tree",
-    "trace_shapes",
-]

@@ -2,5 +2,3 @@
 
 from helpers.study.checks import Verdict, check, solution
 from helpers.study.snippets import show, snippet
-
-__all__ = ["Verdict", "check", "show", "snippet", "solution"]

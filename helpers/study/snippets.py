@@ -67,7 +67,7 @@ def show(obj: Callable[..., Any] | type | str, full: bool = False) -> Code:
 
 
 def public_names() -> dict[str, list[str]]:
-    """Return what each package of `PACKAGES` offers: its `__all__`, or all it does not hide.
+    """Return what each of `PACKAGES` offers: a package what it imports, a module what it makes.
 
     >>> "CLASSES" in public_names()["helpers.data"]
     True
@@ -76,14 +76,10 @@ def public_names() -> dict[str, list[str]]:
 
 
 def _public_names(package: str) -> list[str]:
-    module = import_module(package)
-    if hasattr(module, "__all__"):
-        return list(module.__all__)
-    return [
-        name
-        for name, parts in _read(package).items()
-        if not name.startswith("_") and isinstance(parts[0], _Definition) and parts[0].is_block
-    ]
+    own = {name: parts[0] for name, parts in _read(package).items() if not name.startswith("_")}
+    if hasattr(import_module(package), "__path__"):
+        return sorted(n for n, part in own.items() if isinstance(part, _Import) and _is_ours(part))
+    return [n for n, part in own.items() if isinstance(part, _Definition) and part.is_block]
 
 
 @dataclass(frozen=True)

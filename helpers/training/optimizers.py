@@ -3,8 +3,7 @@
 In the formulas w is a parameter, g its gradient, t the number of the step from 1. They follow
 https://docs.pytorch.org/docs/stable/optim.html, in names, defaults and state, so a `state_dict`
 saved by PyTorch's optimizer of the same name goes on here, and the other way round. All are for
-dense gradients of real numbers. Settings are 0 or more and finite, shares such as `betas` below 1;
-groups with others, or with complex parameters, are refused with a ValueError that names them.
+dense gradients of real numbers. What their settings have in common, `OptimizerTemplate` says.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +21,13 @@ class OptimizerTemplate(Optimizer):
 
     Args:
         params: parameters, or a dict for each group of them with `params` and what differs.
-        defaults: settings of every group that does not have its own.
+        defaults: settings of every group that does not have its own: `lr`, the learning rate;
+            `weight_decay`, the share of w that is added to g, as an L2 penalty does; `eps`, added
+            to a divisor lest it be 0; `maximize`, to go up instead of down; and so on.
+
+    Raises:
+        ValueError: if a setting is not finite and 0 or more (shares such as `betas` below 1 too),
+            or a parameter is complex.
 
     >>> class SignDescent(OptimizerTemplate):
     ...     def update(self, param, grad, group):
@@ -35,35 +40,27 @@ class OptimizerTemplate(Optimizer):
     [2.5, -1.5]
     """
 
-    min_ndim: int = 0  # Parameters of fewer dimensions are refused.
-
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place, leave `grad` as it is; memory goes to `self.state[param]`.
+        """Move `param` in place by `grad`, negated already to `maximize` and to be left as it is.
 
-        `grad` is negated already if the `group`, a dict of settings, is to `maximize`.
+        `group` is a dict of settings; what the next step needs goes to `self.state[param]`.
         """
         raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take one more group, checked; those that the optimizer is made with come here, too."""
         super().add_param_group(param_group)
-        try:
-            _check_group(param_group, self.min_ndim)
-        except ValueError:
+        if problem := _problem(param_group):
             self.param_groups.pop()
-            raise
+            raise ValueError(problem)
 
     @torch.no_grad()  # Else the step would be part of what autograd records.
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Move every parameter that has a gradient by one step.
-
-        `closure` computes the loss anew, gradients included, before the step; it is returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
+        """Take one step; `closure` computes the loss and gradients anew before, and is returned."""
+        with torch.enable_grad():
+            loss = closure() if closure else None
+        for saved in self.param_groups:
+            group = self.defaults | saved  # A file of years ago lacks some.
             for param in group["params"]:
                 # A frozen parameter has none, nor has one that took no part in the loss.
                 if param.grad is not None:
@@ -76,13 +73,9 @@ class SGD(OptimizerTemplate):
     """Stochastic gradient descent, with momentum if wanted.
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, 0 or more.
         momentum: share of the last step's velocity that is kept.
         dampening: share of the gradient that does not enter the velocity, but for the first.
-        weight_decay: adds this share of w to its gradient, as an L2 penalty does.
         nesterov: look one step ahead along the velocity; needs momentum without dampening.
-        maximize: go up instead of down.
 
     >>> weight = torch.tensor(1.0, requires_grad=True)
     >>> optimizer = SGD([weight], lr=0.1)
@@ -131,13 +124,8 @@ class Adagrad(OptimizerTemplate):
     Rare features keep a large step. The sum only grows, so every step shrinks in time.
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, 0 or more.
         lr_decay: the learning rate of step t is lr / (1 + (t - 1) lr_decay).
-        weight_decay: adds this share of w to its gradient.
         initial_accumulator_value: what the sum begins with.
-        eps: added to the divisor, lest it be 0.
-        maximize: go up instead of down.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = Adagrad([weight], lr=0.5)
@@ -159,14 +147,14 @@ class Adagrad(OptimizerTemplate):
         maximize: bool = False,
     ) -> None:
         defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
-        start = {"initial_accumulator_value": initial_accumulator_value}
-        super().__init__(params, defaults | start | {"maximize": maximize})
+        defaults |= {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
+        super().__init__(params, defaults)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[param]
         if not state:
             state["sum"] = torch.full_like(param, group["initial_accumulator_value"])
-        t = _count_step(state)
+        t = _count_step(state, param)
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         lr = float(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
@@ -178,14 +166,9 @@ class RMSprop(OptimizerTemplate):
     """Divides by the root of a moving average of squared gradients (Hinton's lecture 6e).
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, 0 or more.
         alpha: share of the old average in the new one, 0 to below 1.
-        eps: added to the divisor, lest it be 0.
-        weight_decay: adds this share of w to its gradient.
         momentum: share of the last step that is kept.
         centered: take the square of the average gradient away, which leaves its variance.
-        maximize: go up instead of down.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = RMSprop([weight], lr=0.01, alpha=0.75)
@@ -213,13 +196,8 @@ class RMSprop(OptimizerTemplate):
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, alpha, lr = self.state[param], group["alpha"], float(group["lr"])
-        if not state:
-            state["square_avg"] = torch.zeros_like(param)
-            if group["momentum"] > 0:
-                state["momentum_buffer"] = torch.zeros_like(param)
-            if group["centered"]:
-                state["grad_avg"] = torch.zeros_like(param)
-        _count_step(state)  # Not in the formula; PyTorch counts here too.
+        names = ["grad_avg"] * group["centered"] + ["momentum_buffer"] * (group["momentum"] > 0)
+        _count_step(state, param, "square_avg", *names)  # Not in the formula; as PyTorch.
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         square = state["square_avg"]
@@ -242,13 +220,9 @@ class Adam(OptimizerTemplate):
     """Momentum, divided by the root of the averaged squared gradient (arXiv:1412.6980).
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, 0 or more: about how far a weight moves in a step.
+        lr: about how far a weight moves in a step.
         betas: shares of the old averages in the new ones, of gradients and of their squares.
-        eps: added to the divisor, lest it be 0.
-        weight_decay: adds this share of w to its gradient; `AdamW` does better.
         amsgrad: divide by the largest average of squares so far (arXiv:1904.09237).
-        maximize: go up instead of down.
         decoupled_weight_decay: let the decay act on the weights alone, which makes it `AdamW`.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
@@ -275,18 +249,9 @@ class Adam(OptimizerTemplate):
         defaults |= {"decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, defaults | {"amsgrad": amsgrad, "maximize": maximize})
 
-    def init_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """Return what is remembered of a parameter, before its first step zeros."""
-        state = self.state[param]
-        if not state:
-            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-            state.update({name: torch.zeros_like(param) for name in names})
-        return state
-
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.init_state(param, group)
-        lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-        t = _count_step(state)
+        state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
+        t = _count_step(state, param, "exp_avg", "exp_avg_sq")
         if group["decoupled_weight_decay"]:
             param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
         elif group["weight_decay"] != 0:
@@ -295,9 +260,8 @@ class Adam(OptimizerTemplate):
         m.lerp_(grad, 1 - beta1)  # m ← beta1 m + (1 - beta1) g
         v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v ← beta2 v + (1 - beta2) g²
         if group["amsgrad"]:
-            v = torch.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        # m and v began at 0 and are too small by these factors.
-        scale_m, scale_v = 1 - beta1**t, 1 - beta2**t
+            v = state["max_exp_avg_sq"] = torch.maximum(v, state.get("max_exp_avg_sq", v))
+        scale_m, scale_v = 1 - beta1**t, 1 - beta2**t  # m and v began at 0: too small by these.
         root = v.sqrt().div_(sqrt(scale_v)).add_(group["eps"])  # √(v / scale_v) + eps
         param.addcdiv_(m, root, value=-lr / scale_m)  # w ← w - lr (m / scale_m) / root
 
@@ -307,10 +271,6 @@ class AdamW(Adam):
 
     In `Adam` the decay is part of the gradient and so is divided too: weights with large gradients
     decay less. Here every weight shrinks by the same share, lr · weight_decay.
-
-    Args:
-        params, lr, betas, eps, amsgrad, maximize: as in `Adam`.
-        weight_decay: share of w taken away in a step, times the learning rate.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = AdamW([weight], lr=0.5, weight_decay=0.1)
@@ -334,19 +294,13 @@ class AdamW(Adam):
         options = {"maximize": maximize, "decoupled_weight_decay": True}
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:  # Older files do not say it.
-            group["decoupled_weight_decay"] = True
-
 
 class AdamWForeach(AdamW):
     """AdamW with one call for the tensors of a whole group, not one for each tensor.
 
-    A network has many small tensors, and on a GPU starting a kernel takes longer than the sum of
-    a small tensor. `torch._foreach_…` start few kernels for many tensors. This is how PyTorch's
-    optimizers work with `foreach=True`, their default on a GPU; the price is memory for all roots
-    at once. Its arguments are those of `AdamW`.
+    On a GPU starting a kernel takes longer than the sum of a small tensor; `torch._foreach_…`
+    start few for all. So do PyTorch's optimizers with `foreach=True`, their default on a GPU; the
+    price is memory for all roots at once.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = AdamWForeach([weight], lr=0.5, weight_decay=0.0)
@@ -358,28 +312,26 @@ class AdamWForeach(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Do what `AdamW.update` does, line by line, to all parameters of a group at once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
+        """Do what `Adam.update` does, line by line, to all parameters of a group at once."""
+        with torch.enable_grad():
+            loss = closure() if closure else None
+        for saved in self.param_groups:
+            group = self.defaults | saved
             params = [param for param in group["params"] if param.grad is not None]
             if not params:
                 continue
             lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-            states = [self.init_state(param, group) for param in params]
-            ts = [_count_step(state) for state in states]
-            grads = [-param.grad if group.get("maximize") else param.grad for param in params]
-            m, v = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+            ts = [_count_step(self.state[param], param, *names) for param in params]
+            m, v, *largest = ([self.state[param][name] for param in params] for name in names)
+            grads = [-param.grad if group["maximize"] else param.grad for param in params]
             torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
             torch._foreach_lerp_(m, grads, 1 - beta1)
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
-            if group["amsgrad"]:
-                largest = [state["max_exp_avg_sq"] for state in states]
-                torch._foreach_maximum_(largest, v)
-                v = largest
+            if largest:
+                torch._foreach_maximum_(largest[0], v)
+                v = largest[0]
             roots = torch._foreach_sqrt(v)
             torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
             torch._foreach_add_(roots, group["eps"])
@@ -394,11 +346,9 @@ class Lion(OptimizerTemplate):
     than Adam's, and a weight decay as much larger. It remembers one tensor where Adam has two.
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, 0 or more: how far every weight moves in a step.
+        lr: how far every weight moves in a step.
         betas: share of the average in the step, and in the next average.
         weight_decay: share of w taken away in a step, times the learning rate.
-        maximize: go up instead of down.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
     >>> optimizer = Lion([weight], lr=0.5)
@@ -437,17 +387,15 @@ class Muon(OptimizerTemplate):
 
     All directions of the matrix then move about equally far, not only the few that dominate the
     gradient. It is for the matrices within a network; biases, norms, embeddings and the last layer
-    go to another optimizer, such as `AdamW`. For matrices it equals `torch.optim.Muon`, which
-    takes nothing else.
+    go to another optimizer, such as `AdamW`. For matrices it equals `torch.optim.Muon`.
 
-    Here a convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out`
-    rows and in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales
-    by √max(1, height / width), 1 for square kernels: the same, unless there are more rows than
-    columns (depthwise, 1x1 to more channels), where the step here is √(rows / columns) times his.
+    A convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out` rows and
+    in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales by
+    √max(1, height / width): the same, unless there are more rows than columns (depthwise, 1x1 to
+    more channels), where the step here is √(rows / columns) times his if kernels are square.
 
     Args:
-        params: parameters of two dimensions or more, else a ValueError; or groups of them.
-        lr: learning rate, 0 or more.
+        params: of two dimensions or more, else a ValueError.
         weight_decay: share of w taken away in a step, times the learning rate.
         momentum: share of the old average in the new one.
         nesterov: look one step ahead along the average.
@@ -461,8 +409,6 @@ class Muon(OptimizerTemplate):
     True
     """
 
-    min_ndim = 2
-
     def __init__(
         self,
         params: ParamsT,
@@ -473,19 +419,17 @@ class Muon(OptimizerTemplate):
         ns_steps: int = 5,
     ) -> None:
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        options = {"nesterov": nesterov, "ns_steps": ns_steps}
         # PyTorch's arguments for what is fixed here; a state of its that has others goes on so.
         fixed = {"ns_coefficients": (3.4445, -4.7750, 2.0315), "eps": 1e-7, "adjust_lr_fn": None}
-        super().__init__(params, defaults | options | fixed)
+        super().__init__(params, defaults | {"nesterov": nesterov, "ns_steps": ns_steps} | fixed)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, lr, momentum = self.state[param], float(group["lr"]), group["momentum"]
+        state, lr, share = self.state[param], float(group["lr"]), 1 - group["momentum"]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(param)
-        average = state["momentum_buffer"]
-        average.lerp_(grad, 1 - momentum)  # b ← momentum b + (1 - momentum) g
+        average = state["momentum_buffer"].lerp_(grad, share)  # b ← momentum b + (1 - momentum) g
         # Nesterov: u ← momentum b + (1 - momentum) g, with the new b
-        update = grad.lerp(average, momentum) if group["nesterov"] else average
+        update = grad.lerp(average, group["momentum"]) if group["nesterov"] else average
         settings = group["ns_steps"], group["ns_coefficients"], group["eps"]
         matrix = orthogonalise(update.flatten(1), *settings)  # u ← U Vᵀ, about
         rows, columns = matrix.shape
@@ -507,30 +451,25 @@ def orthogonalise(
     """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by matrix products alone.
 
     A polynomial of odd powers of the matrix acts on each singular value alone. This one, repeated,
-    takes all but the very small of those in 0..1 to between about 0.7 and 1.2
-    (https://kellerjordan.github.io/posts/muon/).
+    takes all but the very small in 0..1 to about 0.7..1.2 (kellerjordan.github.io/posts/muon).
 
     Args:
-        matrix: `(rows, columns)`.
+        matrix: `(rows, columns)`; so is what is returned, in bfloat16, enough for a direction.
         steps: how often the polynomial is applied.
         coefficients, eps: its a, b and c; what the matrix is divided by if its norm is less.
-
-    Returns:
-        `(rows, columns)` in bfloat16, which suffices for a direction.
 
     >>> wide = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
     >>> bool((torch.linalg.svdvals(orthogonalise(wide).float()) - 1).abs().max() < 0.4)
     True
     """
-    wide = matrix.to(torch.bfloat16, copy=True)
-    if matrix.shape[0] > matrix.shape[1]:
-        wide = wide.T  # The smaller of the two squares below.
-    wide.div_(wide.norm().clamp(min=eps))  # No singular value is above 1 now.
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = (matrix.T if tall else matrix).bfloat16()  # The smaller of the two squares below.
+    wide = wide / wide.norm().clamp(min=eps)  # No singular value is above 1 now.
     a, b, c = coefficients
     for _ in range(steps):  # X ← a X + (b X Xᵀ + c (X Xᵀ)²) X
         square = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
-    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
+    return wide.T if tall else wide
 
 
 @torch.no_grad()
@@ -540,14 +479,11 @@ def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Te
     The same as `torch.nn.utils.clip_grad_norm_`. Call it between `backward()` and `step()`.
 
     Args:
-        parameters: those whose gradients are changed, in place; one or several.
-        max_norm: the largest length they may have together, 0 or more; inf to measure only.
+        parameters: one or several, whose gradients are changed in place.
+        max_norm: the length they may have; inf measures only, below 0 or nan is a ValueError.
 
     Returns:
         The length before, a scalar.
-
-    Raises:
-        ValueError: if `max_norm` is negative or nan.
 
     >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
     >>> (weight.square().sum() / 2).backward()  # The gradient is the weight, of length 5.
@@ -569,25 +505,26 @@ def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Te
     return norm
 
 
-def _count_step(state: dict[str, Any]) -> float:
-    """Count a step as PyTorch does, in `state["step"]`, and return its number from 1."""
+def _count_step(state: dict[str, Any], param: Tensor, *names: str) -> float:
+    """Return the number of a step, from 1; under `names` the state holds zeros before the first."""
+    state.update({name: torch.zeros_like(param) for name in names if name not in state})
     t = float(state.get("step", 0)) + 1  # A plain number in older files.
     # On the CPU: reading it must wait for no GPU. In float32: bfloat16 counts to 256 only.
     state["step"] = torch.tensor(t, dtype=torch.float32, device="cpu")
     return t
 
 
-def _check_group(group: dict[str, Any], min_ndim: int) -> None:
-    """Refuse parameters of the wrong kind, and settings that are no number or out of range."""
+def _problem(group: dict[str, Any]) -> str:
+    """What is wrong with the parameters or the settings of a group; empty if nothing."""
     for param in group["params"]:
         if param.is_complex():
-            raise ValueError("params has a complex one; expected real ones: use torch.view_as_real")
-        if param.ndim < min_ndim:
+            return "params has a complex one; expected real ones: use torch.view_as_real"
+        if param.ndim < 2 and "ns_steps" in group:  # For Muon.
             found = f"params has one of shape {tuple(param.shape)}"
-            raise ValueError(f"{found}; expected {min_ndim} dimensions or more, others to AdamW")
+            return f"{found}; expected 2 dimensions or more, others to AdamW"
     betas = group.get("betas", (0, 0))
-    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-        raise ValueError(f"betas is {betas}; expected two numbers, such as (0.9, 0.99)")
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        return f"betas is {betas}; expected two numbers, such as (0.9, 0.99)"
     settings = group | {"betas[0]": betas[0], "betas[1]": betas[1]}
     limits = {"alpha": 1, "betas[0]": 1, "betas[1]": 1, "ns_steps": 100}
     others = ("lr", "momentum", "dampening", "weight_decay", "eps", "lr_decay")
@@ -596,5 +533,5 @@ def _check_group(group: dict[str, Any], min_ndim: int) -> None:
         if name == "lr" and isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < below:
-            limit = "" if below == inf else f" and below {below}"
-            raise ValueError(f"{name} is {value}; expected a number, 0 or more{limit}")
+            return f"{name} is {value}; expected a number, 0 or more and below {below}"
+    return ""

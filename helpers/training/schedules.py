@@ -3,8 +3,8 @@
 They are subclasses of `torch.optim.lr_scheduler.LRScheduler`, so any loop that takes one of
 https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate takes these. In the
 formulas t is the number of calls of `step()` so far; whether that is batches or epochs is up to
-the caller. A `state_dict` of PyTorch's goes on here, and the other way round. What is no
-`optimizer` raises a TypeError, a setting out of range a ValueError.
+the caller. `optimizer` is whose groups are moved. A `state_dict` of PyTorch's goes on here, and the
+other way round. What is no Optimizer raises a TypeError, a setting out of range a ValueError.
 """
 
 from collections import Counter
@@ -13,17 +13,17 @@ from math import cos, inf, pi
 from numbers import Integral
 from typing import Any, Literal
 
-from torch.optim import Optimizer, lr_scheduler
+import torch
+from torch.optim import Optimizer
 
 
-class FactorSchedule(lr_scheduler.LRScheduler):
+class FactorSchedule(torch.optim.lr_scheduler.LRScheduler):
     """A schedule but for its curve: a subclass says in `factor` what the first rate is times.
 
     lr(t) = eta_min + (lr(0) - eta_min) · factor(t), reached in steps: each multiplies the rate it
     finds in a group of `optimizer` by factor(t) / factor(t - 1). So what another schedule did to
     the rate is kept, and schedules can be chained.
 
-    >>> import torch
     >>> class Halving(FactorSchedule):
     ...     def factor(self, step):
     ...         return 0.5**step
@@ -60,11 +60,6 @@ class FactorSchedule(lr_scheduler.LRScheduler):
 class StepLR(FactorSchedule):
     """Multiplies the learning rate by `gamma` after every `step_size` steps.
 
-    Args:
-        step_size: steps between two changes, 1 or more.
-        gamma: what the rate is multiplied by.
-
-    >>> import torch
     >>> schedule = StepLR(torch.optim.SGD([torch.ones(1)]), step_size=10)
     >>> [round(schedule.factor(step), 4) for step in (0, 9, 10, 20)]
     [1.0, 1.0, 0.1, 0.01]
@@ -81,13 +76,8 @@ class StepLR(FactorSchedule):
 
 
 class MultiStepLR(FactorSchedule):
-    """Multiplies the learning rate by `gamma` at each of the `milestones`.
+    """Multiplies the learning rate by `gamma` at each of the `milestones`, twice at one named twice.
 
-    Args:
-        milestones: numbers of steps, in any order; twice the same multiplies twice.
-        gamma: what the rate is multiplied by.
-
-    >>> import torch
     >>> schedule = MultiStepLR(torch.optim.SGD([torch.ones(1)]), [10, 15], gamma=0.5)
     >>> [schedule.factor(step) for step in (9, 10, 15)]
     [1.0, 0.5, 0.25]
@@ -107,7 +97,6 @@ class MultiStepLR(FactorSchedule):
 class ExponentialLR(FactorSchedule):
     """Multiplies the learning rate by `gamma` in every step.
 
-    >>> import torch
     >>> schedule = ExponentialLR(torch.optim.SGD([torch.ones(1)]), gamma=0.5)
     >>> [schedule.factor(step) for step in range(3)]
     [1.0, 0.5, 0.25]
@@ -125,11 +114,8 @@ class ExponentialLR(FactorSchedule):
 class CosineAnnealingLR(FactorSchedule):
     """Half a wave of the cosine, from the first rate down to `eta_min` (arXiv:1608.03983).
 
-    Args:
-        T_max: steps from the top to the bottom, 1 or more; after them it goes up again.
-        eta_min: the rate at the bottom.
+    It takes `T_max` steps; after them the rate goes up again.
 
-    >>> import torch
     >>> schedule = CosineAnnealingLR(torch.optim.SGD([torch.ones(1)]), T_max=4)
     >>> [round(schedule.factor(step), 4) for step in range(5)]
     [1.0, 0.8536, 0.5, 0.1464, 0.0]
@@ -146,17 +132,12 @@ class CosineAnnealingLR(FactorSchedule):
 
 
 class LinearWarmup(FactorSchedule):
-    """Raises the learning rate along a line for the first `steps`, then leaves it alone.
+    """Raises the rate along a line, from `start_factor` times to all of it in so many `steps`.
 
     PyTorch's `LinearLR` with an `end_factor` of 1. Chained with another schedule it warms that
     one up: `ChainedScheduler([LinearWarmup(optimizer, 100), CosineAnnealingLR(optimizer, 1000)])`,
     or, with a `ReduceLROnPlateau`, stepped by batch while that one is stepped by epoch.
 
-    Args:
-        steps: length of the warm-up, 1 or more.
-        start_factor: what the rate is multiplied by at first, above 0 and up to 1.
-
-    >>> import torch
     >>> schedule = LinearWarmup(torch.optim.SGD([torch.ones(1)]), steps=4, start_factor=0.2)
     >>> [round(schedule.factor(step), 4) for step in range(6)]
     [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
@@ -175,16 +156,16 @@ class LinearWarmup(FactorSchedule):
         return self.start_factor + rise * min(1, step / self.total_iters)
 
 
-class OneCycleLR(lr_scheduler.LRScheduler):
-    """Up to a high rate and down to almost none, momentum the other way (arXiv:1708.07120).
+class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
+    """Up to a high rate and down to almost none, momentum the other way round (arXiv:1708.07120).
 
     Both parts are half waves of the cosine. While the rate is high, momentum is low, so that
     steps do not grow out of hand. Momentum is `momentum` or the first of `betas`.
 
     Args:
-        optimizer: whose groups it moves; their own `lr` is not used.
-        max_lr: the rate at the top, one number, or one for each group in a list or tuple.
-        total_steps: steps of the whole training, 1 or more; one too many raises a ValueError.
+        max_lr: the rate at the top, one number, or one for each group in a list or tuple; their
+            own `lr` is not used.
+        total_steps: steps of the whole training; one too many raises a ValueError.
         pct_start: share of them that leads up, 0 to below 1.
         cycle_momentum: whether momentum is moved at all; then there must be one to move.
         base_momentum: momentum at the top of the rate.
@@ -192,16 +173,13 @@ class OneCycleLR(lr_scheduler.LRScheduler):
         div_factor: the rate begins at `max_lr / div_factor`,
         final_div_factor: and ends at that over `final_div_factor`.
 
-    >>> import torch
     >>> optimizer = torch.optim.AdamW([torch.ones(1, requires_grad=True)])
     >>> schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=10, pct_start=0.5)
-    >>> rates = []
-    >>> for _ in range(10):
-    ...     rates.append(round(schedule.get_last_lr()[0], 4))
+    >>> for _ in range(4):
     ...     optimizer.step()
     ...     schedule.step()
-    >>> rates
-    [0.004, 0.0181, 0.052, 0.0859, 0.1, 0.0905, 0.0655, 0.0345, 0.0095, 0.0]
+    >>> schedule.get_last_lr()  # Now the way down begins.
+    [0.1]
     """
 
     def __init__(
@@ -219,8 +197,7 @@ class OneCycleLR(lr_scheduler.LRScheduler):
     ) -> None:
         tops = _per_group("max_lr", max_lr, optimizer)
         _check_whole(1, total_steps=total_steps)
-        if not 0 <= pct_start < 1:
-            raise ValueError(f"pct_start is {pct_start}; expected 0 or more and below 1")
+        _check_range(1, pct_start=pct_start)
         _check_range(div_factor=div_factor, final_div_factor=final_div_factor)
         _check_range(base_momentum=base_momentum, max_momentum=max_momentum)
         groups = optimizer.param_groups
@@ -256,20 +233,21 @@ class OneCycleLR(lr_scheduler.LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state, PyTorch's too if it is of two half waves of the cosine."""
-        kind, phases = state_dict.get("_anneal_func_type"), len(state_dict["_schedule_phases"])
-        if kind == "linear" or phases != 2:
-            raise ValueError(f"state_dict has {phases} phases ({kind}); expected 2 of cosine")
+        if (
+            state_dict.get("_anneal_func_type") == "linear"
+            or len(state_dict["_schedule_phases"]) != 2
+        ):
+            raise ValueError("state_dict has three phases or straight lines; expected 2 of cosine")
         super().load_state_dict(state_dict)
 
 
-class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
+class ReduceLROnPlateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     """Multiplies the learning rate by `factor` when a measure has stopped getting better.
 
     Its `step` is given the measure, say the loss of the validation set after an epoch. It is a
     subclass of PyTorch's so that whoever asks for that kind, such as `SequentialLR`, knows it.
 
     Args:
-        optimizer: whose groups it moves.
         mode: whether the measure is to be small ("min", a loss) or large ("max", an accuracy).
         factor: what the rate is multiplied by, below 1.
         patience: bad steps in a row that are put up with.
@@ -279,7 +257,6 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
         min_lr: the rate never falls below this, one number or one for each group.
         eps: a smaller change is left undone.
 
-    >>> import torch
     >>> schedule = ReduceLROnPlateau(torch.optim.SGD([torch.ones(1)], lr=0.5), patience=1)
     >>> for loss in (2.0, 2.1, 2.2):
     ...     schedule.step(loss)
@@ -305,8 +282,7 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
             raise ValueError(f"mode is {mode!r}; expected min or max")
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"threshold_mode is {threshold_mode!r}; expected rel or abs")
-        if not 0 <= factor < 1:
-            raise ValueError(f"factor is {factor}; expected 0 or more and below 1")
+        _check_range(1, factor=factor)
         _check_whole(0, patience=patience, cooldown=cooldown)
         _check_range(threshold=threshold, eps=eps)
         # Without LRScheduler.__init__, which takes a first step: there is no measure yet.
@@ -363,10 +339,10 @@ def _per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) 
     return values
 
 
-def _check_range(**settings: float) -> None:
+def _check_range(below: float = inf, **settings: float) -> None:
     for name, value in settings.items():
-        if isinstance(value, bool) or not 0 <= value < inf:  # Written so, nan is out of it, too.
-            raise ValueError(f"{name} is {value}; expected a number, 0 or more")
+        if isinstance(value, bool) or not 0 <= value < below:  # Written so, nan is out of it, too.
+            raise ValueError(f"{name} is {value}; expected a number, 0 or more and below {below}")
 
 
 def _check_whole(least: int, **settings: int) -> None:

@@ -16,5 +16,3 @@ EXERCISES: dict[str, Exercise] = {
         key=lambda exercise: exercise.notebook,
     )
 }
-
-__all__ = ["EXERCISES", "Exercise"]
