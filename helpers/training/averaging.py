@@ -21,16 +21,10 @@ class ExponentialMovingAverage(Part):
     PyTorch's own, `torch.optim.swa_utils.AveragedModel`, has no such start.
 
     Args:
-        model: what is averaged; it is copied, without what wraps it, such as `torch.compile`.
-        decay: share of the old average in the new one, 0 to below 1; 1 / (1 - decay) is about
-            how many steps it looks back.
-
-    Attributes:
-        model: the averaged copy, in evaluation mode and without gradients.
-        updates: how many there were.
-
-    Raises:
-        ValueError: if `decay` is out of range, or a model given to `update` has other tensors.
+        model: what is averaged. Attribute `model` is the averaged copy, without wrappers such as
+            `torch.compile`, in evaluation mode and without gradients.
+        decay: share of the old average in the new one, 0 to below 1, else a ValueError; it looks
+            back about 1 / (1 - decay) steps.
 
     >>> model = nn.Linear(1, 1)
     >>> average = ExponentialMovingAverage(model, decay=0.5)
@@ -59,7 +53,7 @@ class ExponentialMovingAverage(Part):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards `model`, which has just been trained by a step."""
+        """Move the average towards `model`; one of other tensors raises a ValueError."""
         ours, theirs = self._pair(model)
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
@@ -77,7 +71,7 @@ class ExponentialMovingAverage(Part):
         return ours, theirs
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on from here."""
+        """Return what `load_state_dict` needs to go on from here."""
         return {"model": self.model.state_dict(), "decay": self.decay, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

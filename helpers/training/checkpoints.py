@@ -29,13 +29,10 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], keep: int = 1) -
     links stay as `torch.save` leaves them; a second hard link keeps the old contents.
 
     Args:
-        path: the file; missing folders are made.
-        state: tensors, numbers, strings, None, and dicts, lists and tuples of them.
+        path: the file; missing folders are made. OSError if it cannot be written.
+        state: tensors, numbers, strings, None, and dicts, lists and tuples of them. ValueError if
+            there is anything else, which could not be read back; it names the place.
         keep: how many of the newest stay, 1 to 100: run.pt, run.1.pt (the one before), run.2.pt.
-
-    Raises:
-        ValueError: if `state` holds what could not be read back, naming its place.
-        OSError: if the file cannot be written, of the system's kind and number.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -56,13 +53,10 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], keep: int = 1) -
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read what `save_checkpoint` or `torch.save` wrote, with its tensors on the CPU.
 
-    There Adam's step counters must stay; `load_state_dict` moves what must move. Loaded with
-    `weights_only=True`: a pickle can run any code, so a file from somebody else is read as data
-    or not at all. See https://docs.pytorch.org/docs/stable/generated/torch.load.html.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is no checkpoint, differs by a bit, or holds more than data.
+    There Adam's step counters must stay; `load_state_dict` moves what must move. A pickle can run
+    any code, so a file is read as data (`weights_only=True`) or not at all: what holds more, is no
+    checkpoint or differs by a bit raises a ValueError, a missing file a FileNotFoundError. See
+    https://docs.pytorch.org/docs/stable/generated/torch.load.html.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -89,8 +83,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def latest_checkpoint(path: str | Path) -> Path | None:
     """Find the newest file of `save_checkpoint(path, keep=n)` that can be read, if there is one.
 
-    That is an older one where `path` is damaged, as a warning says, or where a crash came between
-    the renames of a save.
+    An older one, where `path` is damaged (a warning says so) or a crash came amid the renames.
 
     >>> latest_checkpoint("no/such/run.pt")
     """
@@ -107,10 +100,7 @@ def latest_checkpoint(path: str | Path) -> Path | None:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of the generators that `seed_everything` seeds, fit for a checkpoint.
-
-    Those of GPUs are among them once these are in use; asking does not start one.
-    """
+    """Return the states of all generators that `seed_everything` seeds, fit for a checkpoint."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
     keys = torch.from_numpy(keys.astype(np.int64))  # A checkpoint holds no arrays.
     state = {"python": random.getstate(), "numpy": (name, keys, *rest)}
@@ -133,7 +123,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def _generators() -> list[torch.Generator]:
-    # PyTorch makes those of its GPUs when the first is used.
+    # PyTorch makes those of its GPUs when the first is used, and asking does not start one.
     return [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
 
 
@@ -151,11 +141,8 @@ def _encode(state: Mapping[str, Any]) -> memoryview:
         file.seek(0)
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"{_reason(error)}, which cannot be read back; a checkpoint holds tensors, numbers, "
-            "strings, None, and dicts, lists and tuples of them: pass str(path), array.tolist(), "
-            "asdict(dataclass), model.state_dict()"
-        ) from error
+        mend = "pass str(path), array.tolist(), asdict(dataclass), model.state_dict()"
+        raise ValueError(f"{_reason(error)}, which cannot be read back: {mend}") from error
     return file.getbuffer()
 
 

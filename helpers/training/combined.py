@@ -15,9 +15,7 @@ class CombinedOptimizer(Optimizer):
     Some optimizers are not for every parameter: `Muon` takes matrices and leaves biases and norms
     to another. Loops and schedules expect one optimizer, and this is it: groups and state are its
     own, and its parts are lent theirs for a step. So hooks and schedules belong on it, not on them.
-
-    Args:
-        optimizers: the parts, no two of the same parameters, else a ValueError.
+    Two `optimizers` of the same parameter raise a ValueError.
 
     >>> weight, bias = torch.ones(2, 2, requires_grad=True), torch.ones(2, requires_grad=True)
     >>> optimizers = [torch.optim.SGD([weight], lr=0.1), torch.optim.AdamW([bias], lr=0.01)]
@@ -47,7 +45,7 @@ class CombinedOptimizer(Optimizer):
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Let each optimizer take its step; `closure` computes the loss anew, once for all."""
         with torch.enable_grad():
-            loss = closure() if closure is not None else None
+            loss = closure() if closure else None
         for part in self.optimizers:
             pairs = zip(self.param_groups, self.owners, strict=True)
             groups = [group for group, owner in pairs if owner is part]

@@ -19,19 +19,15 @@ def pick_device() -> torch.device:
     >>> isinstance(pick_device(), torch.device)
     True
     """
-    wanted = os.environ.get("CARDS_DEVICE")
-    if wanted:
+    if wanted := os.environ.get("CARDS_DEVICE"):
         try:
             torch.zeros(1, device=wanted)
         except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here; "
-                f"set it to cpu, cuda or mps, or unset it ({error})"
-            ) from error
+            found = f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here"
+            raise ValueError(f"{found}; set it to cpu or cuda, or unset it ({error})") from error
         return torch.device(wanted)
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator()
-    return torch.device("cpu")
+    available = torch.accelerator.is_available()
+    return torch.accelerator.current_accelerator() if available else torch.device("cpu")
 
 
 def seed_everything(seed: int) -> None:
@@ -57,18 +53,17 @@ def measure_autocast(
     """Time training steps in float32 and under bfloat16 autocast on this machine.
 
     bfloat16 halves the bytes to move, but only some processors multiply it in hardware: measure,
-    then choose. Gradients are computed and dropped; the weights do not change, though the running
-    statistics of batch norm do, so pass a copy of a model that matters.
+    then choose. The weights do not change, though the running statistics of batch norm do, so pass
+    a copy of a model that matters.
 
     Args:
         model: on the device of `images`.
-        images: one batch `(B, 3, H, W)`.
-        targets: its class indices `(B,)`.
+        images, targets: one batch, `(B, 3, H, W)`, and its class indices `(B,)`.
         steps: timed steps of each kind, in turn, after one of each to warm up.
 
     Returns:
-        `float32` and `bfloat16`: the seconds of a step, the median of those timed;
-        `speedup`: the first divided by the second, so autocast pays where it is above 1.
+        `float32` and `bfloat16`, the median seconds of a step, and `speedup`, the first over the
+        second: autocast pays where it is above 1.
 
     >>> targets = torch.tensor([0, 1])
     >>> list(measure_autocast(nn.Linear(4, 2), torch.rand(2, 4), targets, steps=1))

@@ -34,10 +34,9 @@ def find_learning_rate(
     beside its neighbours. Model and optimizer are left as they were; random generators move on.
 
     Args:
-        model: `(B, 3, H, W)` to logits `(B, classes)`.
+        model, loss_fn: as for `fit`.
         loader: gives images and targets; it is begun anew if it ends too soon.
         optimizer: of the model's parameters; groups keep the ratios of their rates.
-        loss_fn: logits and targets to the mean loss of the batch.
         low, high: the first rate and the last, of the group that learns fastest.
         steps: from one to the other; it stops earlier when the loss is far above its best.
 
@@ -46,8 +45,7 @@ def find_learning_rate(
         `smooth`, the loss as a moving average.
 
     Raises:
-        ValueError: if `low`, `high` or `steps` is out of range, or the loss is not finite from the
-            start.
+        ValueError: if `low`, `high` or `steps` is out of range, or the first losses are not finite.
 
     >>> import torch
     >>> model = nn.Linear(1, 2, bias=False)
@@ -57,10 +55,9 @@ def find_learning_rate(
     >>> 0.05 < rate < 2
     True
     """
-    if not 0 < low < high:
-        raise ValueError(f"low is {low} and high {high}; expected 0 < low < high")
-    if steps < 2:
-        raise ValueError(f"steps is {steps}; expected 2 or more")
+    if not 0 < low < high or steps < 2:
+        found = f"low is {low} and high {high}, steps is {steps}"
+        raise ValueError(f"{found}; expected 0 < low < high and 2 steps or more")
     model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -10,12 +10,9 @@ def keep_freed_memory() -> bool:
     Every training step on the CPU makes and frees the same activations. The C library of Linux
     hands blocks that large back to the system at once; asking for them anew costs a page fault,
     and 4 kB of zeros to write, for every 4 kB. Kept, they cost nothing. Results stay the same;
-    the process holds its peak of memory until it ends. See mallopt(3),
-    https://man7.org/linux/man-pages/man3/mallopt.3.html
-
-    Returns:
-        Whether it is done: only glibc, the C library of most Linux systems, can be told so.
-        Elsewhere nothing changes, nor does it for tensors on a GPU, whose memory PyTorch keeps.
+    the process holds its peak of memory until it ends. Returned is whether it is done: only glibc
+    can be told so (https://man7.org/linux/man-pages/man3/mallopt.3.html). Elsewhere nothing
+    changes, nor does it for tensors on a GPU, whose memory PyTorch keeps.
 
     >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
     True

@@ -78,9 +78,8 @@ class SGD(OptimizerTemplate):
         nesterov: look one step ahead along the velocity; needs momentum without dampening.
 
     >>> weight = torch.tensor(1.0, requires_grad=True)
-    >>> optimizer = SGD([weight], lr=0.1)
     >>> weight.square().backward()  # The gradient is 2.
-    >>> optimizer.step()
+    >>> SGD([weight], lr=0.1).step()
     >>> round(weight.item(), 6)
     0.8
     """
@@ -128,9 +127,8 @@ class Adagrad(OptimizerTemplate):
         initial_accumulator_value: what the sum begins with.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = Adagrad([weight], lr=0.5)
     >>> weight.square().sum().backward()
-    >>> optimizer.step()  # Whatever the gradient, the first step is as long as lr.
+    >>> Adagrad([weight], lr=0.5).step()  # Whatever the gradient, the first step is as long as lr.
     >>> weight.tolist()
     [0.5, 99.5]
     """
@@ -171,9 +169,8 @@ class RMSprop(OptimizerTemplate):
         centered: take the square of the average gradient away, which leaves its variance.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = RMSprop([weight], lr=0.01, alpha=0.75)
     >>> weight.square().sum().backward()
-    >>> optimizer.step()  # 1 / √(1 - alpha) times lr, whatever the gradient.
+    >>> RMSprop([weight], lr=0.01, alpha=0.75).step()  # lr / √(1 - alpha).
     >>> [round(value, 4) for value in weight.tolist()]
     [0.98, 99.98]
     """
@@ -226,9 +223,8 @@ class Adam(OptimizerTemplate):
         decoupled_weight_decay: let the decay act on the weights alone, which makes it `AdamW`.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = Adam([weight], lr=0.5)
     >>> weight.square().sum().backward()
-    >>> optimizer.step()
+    >>> Adam([weight], lr=0.5).step()
     >>> [round(value, 4) for value in weight.tolist()]
     [0.5, 99.5]
     """
@@ -273,9 +269,8 @@ class AdamW(Adam):
     decay less. Here every weight shrinks by the same share, lr · weight_decay.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = AdamW([weight], lr=0.5, weight_decay=0.1)
     >>> (0 * weight).sum().backward()  # No gradient: the decay alone.
-    >>> optimizer.step()
+    >>> AdamW([weight], lr=0.5, weight_decay=0.1).step()
     >>> [round(value, 4) for value in weight.tolist()]
     [0.95, 95.0]
     """
@@ -303,9 +298,8 @@ class AdamWForeach(AdamW):
     price is memory for all roots at once.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = AdamWForeach([weight], lr=0.5, weight_decay=0.0)
     >>> weight.square().sum().backward()
-    >>> optimizer.step()
+    >>> AdamWForeach([weight], lr=0.5, weight_decay=0.0).step()
     >>> [round(value, 4) for value in weight.tolist()]
     [0.5, 99.5]
     """
@@ -351,9 +345,8 @@ class Lion(OptimizerTemplate):
         weight_decay: share of w taken away in a step, times the learning rate.
 
     >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> optimizer = Lion([weight], lr=0.5)
     >>> weight.square().sum().backward()
-    >>> optimizer.step()
+    >>> Lion([weight], lr=0.5).step()
     >>> weight.tolist()
     [0.5, 99.5]
     """
@@ -386,8 +379,8 @@ class Muon(OptimizerTemplate):
     """Momentum whose matrix is made orthogonal before the step (https://kellerjordan.github.io/posts/muon/).
 
     All directions of the matrix then move about equally far, not only the few that dominate the
-    gradient. It is for the matrices within a network; biases, norms, embeddings and the last layer
-    go to another optimizer, such as `AdamW`. For matrices it equals `torch.optim.Muon`.
+    gradient. It is for the matrices within a network, where it equals `torch.optim.Muon`; biases,
+    norms, embeddings and the last layer go to another optimizer, such as `AdamW`.
 
     A convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out` rows and
     in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales by
@@ -402,9 +395,8 @@ class Muon(OptimizerTemplate):
         ns_steps: iterations of `orthogonalise`.
 
     >>> weight = torch.eye(2, requires_grad=True)
-    >>> optimizer = Muon([weight], lr=0.1, weight_decay=0.0)
-    >>> (weight * torch.tensor([[9.0, 0.0], [0.0, 1.0]])).sum().backward()
-    >>> optimizer.step()  # About as far in both directions, although the gradients are 9 and 1.
+    >>> (weight * torch.tensor([[9.0, 0.0], [0.0, 1.0]])).sum().backward()  # 9 and 1,
+    >>> Muon([weight], lr=0.1, weight_decay=0.0).step()  # but about as far in both.
     >>> bool(((1 - weight.diagonal()) / 0.1 - 1).abs().max() < 0.4)
     True
     """

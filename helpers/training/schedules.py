@@ -76,7 +76,7 @@ class StepLR(FactorSchedule):
 
 
 class MultiStepLR(FactorSchedule):
-    """Multiplies the learning rate by `gamma` at each of the `milestones`, twice at one named twice.
+    """Multiplies the learning rate by `gamma` at each of the `milestones`, twice if named twice.
 
     >>> schedule = MultiStepLR(torch.optim.SGD([torch.ones(1)]), [10, 15], gamma=0.5)
     >>> [schedule.factor(step) for step in (9, 10, 15)]
@@ -200,8 +200,7 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
         _check_range(1, pct_start=pct_start)
         _check_range(div_factor=div_factor, final_div_factor=final_div_factor)
         _check_range(base_momentum=base_momentum, max_momentum=max_momentum)
-        groups = optimizer.param_groups
-        if cycle_momentum and not any({"momentum", "betas"} & group.keys() for group in groups):
+        if cycle_momentum and not {"momentum", "betas"} & set().union(*optimizer.param_groups):
             raise ValueError("optimizer has neither momentum nor betas; pass cycle_momentum=False")
         self.total_steps, self.cycle_momentum = total_steps, cycle_momentum
         # How far each part leads, and between which settings of a group; as PyTorch keeps it.
@@ -209,7 +208,7 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
         up = (pct_start * total_steps - 1, "initial_lr", "max_lr", "max_momentum", "base_momentum")
         down = (total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")
         self._schedule_phases = [dict(zip(keys, phase, strict=True)) for phase in (up, down)]
-        for group, top in zip(groups, tops, strict=True):
+        for group, top in zip(optimizer.param_groups, tops, strict=True):
             first = top / div_factor
             group.update(lr=first, initial_lr=first, max_lr=top, min_lr=first / final_div_factor)
             group.update(base_momentum=base_momentum, max_momentum=max_momentum)
