@@ -29,7 +29,7 @@ from helpers.training import (
 )
 from helpers.training.optimizers import OptimizerTemplate, orthogonalise
 
-STEPS = 100
+STEPS = 50
 
 
 class Run:

@@ -41,7 +41,7 @@ class OptimizerTemplate(Optimizer):
     """
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place by `grad`, negated already to `maximize` and to be left as it is.
+        """Move `param` in place by `grad`, which is negated already to `maximize`, and is to stay.
 
         `group` is a dict of settings; what the next step needs goes to `self.state[param]`.
         """
@@ -376,7 +376,7 @@ class Lion(OptimizerTemplate):
 
 
 class Muon(OptimizerTemplate):
-    """Momentum whose matrix is made orthogonal before the step (https://kellerjordan.github.io/posts/muon/).
+    """Momentum made orthogonal before the step (https://kellerjordan.github.io/posts/muon/).
 
     All directions of the matrix then move about equally far, not only the few that dominate the
     gradient. It is for the matrices within a network, where it equals `torch.optim.Muon`; biases,

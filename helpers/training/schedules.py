@@ -157,7 +157,7 @@ class LinearWarmup(FactorSchedule):
 
 
 class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
-    """Up to a high rate and down to almost none, momentum the other way round (arXiv:1708.07120).
+    """Up to a high rate and down to almost none, momentum the other way (arXiv:1708.07120).
 
     Both parts are half waves of the cosine. While the rate is high, momentum is low, so that
     steps do not grow out of hand. Momentum is `momentum` or the first of `betas`.
