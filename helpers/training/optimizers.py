@@ -41,7 +41,7 @@ class OptimizerTemplate(Optimizer):
     """
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place by `grad`, which is negated already to `maximize`, and is to stay.
+        """Move `param` in place; `grad` stays as it is, already negated to `maximize`.
 
         `group` is a dict of settings; what the next step needs goes to `self.state[param]`.
         """
