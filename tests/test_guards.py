@@ -78,9 +78,11 @@ def test_targets_of_a_wrong_kind_are_named(kind, use):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: (x * 255).byte(), r"torch\.uint8 .*images\.float\(\) / 255"),
+        (lambda x: (x * 255).byte(), r"torch\.uint8 .*images\.to\(torch\.float32\) / 255"),
         (lambda x: x.double(), r"torch\.float64 .*\.to\(torch\.float32\)"),
         (lambda x: x.half(), r"torch\.float16 .*\.to\(torch\.float32\)"),
+        (lambda x: x[:, :2], r"torch\.float32 \(16, 2, 8, 8\).* expected the shape that it was"),
+        (lambda x: x.flatten(1), r"torch\.float32 \(16, 192\).* expected the shape that it was"),
     ],
 )
 def test_pictures_of_a_wrong_kind_are_named(change, message, use):

@@ -77,6 +77,21 @@ def test_mixed_pictures_train_and_count_by_the_likeliest():
     assert math.isfinite(result["loss"])
 
 
+def test_some_batches_may_be_mixed_and_others_not():
+    cut_mix = v2.CutMix(num_classes=5)
+    torch.manual_seed(3)
+    batches = [cut_mix(*pair) if n % 2 else pair for n, pair in enumerate(make_loader())]
+    model = make_model()
+    found = evaluate(model, batches)
+    with evaluating(model):
+        logits = torch.cat([model(images) for images, _ in batches])
+    targets = [t if t.ndim == 2 else F.one_hot(t, 5).float() for _, t in batches]
+    assert found["loss"] == pytest.approx(F.cross_entropy(logits, torch.cat(targets)).item())
+    assert found["count"] == COUNT
+    history = fit(model, batches, batches, torch.optim.SGD(model.parameters(), 0.1), 2)
+    assert len(history.rows) == 2
+
+
 def test_one_epoch_equals_the_loop_by_hand():
     model = make_model()
     twin = copy.deepcopy(model)

@@ -105,16 +105,20 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None or images.device.type == "meta":
         return
-    if images.dtype != weight.dtype and (error := _refusal(model, images[:2], training=False)):
-        mend = "images.float() / 255" if images.dtype == torch.uint8 else f".to({weight.dtype})"
+    if error := _refusal(model, images[:2]) and _refusal(model, images):
+        mend = "the shape that it was built for"
+        if images.dtype != weight.dtype:
+            mend = f"{weight.dtype}: images.to({weight.dtype})"
+            mend += " / 255" if images.dtype == torch.uint8 else ""
         raise ValueError(
-            f"images are {images.dtype} and the model's weights {weight.dtype}, which do not go "
-            f"together ({error}); expected {weight.dtype}: {mend}"
+            f"images are {images.dtype} {tuple(images.shape)} and the model's weights "
+            f"{weight.dtype}, which do not go together ({error}); expected {mend}"
         )
     held = getattr(loader, "dataset", getattr(loader, "targets", None))
     dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
     norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    one_left = torch.is_grad_enabled() and not dropped and len(held) % len(images) == 1
+    one_left = not dropped and len(held) % len(images) == 1
+    one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
     if norms and one_left and (error := _refusal(model, images[:1], training=True)):
         raise ValueError(
             "the last batch of an epoch holds one picture, from which batch norm cannot learn "
@@ -215,10 +219,10 @@ def check_epoch(run: Any) -> None:
     """After the first epoch, say plainly what went wrong quietly."""
     if run.epoch != 1:
         return
-    targets = torch.cat([each for _, each in run.outputs])
-    if not targets.is_floating_point():
+    indices = [targets for _, targets in run.outputs if not targets.is_floating_point()]
+    if len(indices) == len(run.outputs):
         classes = run.outputs[0][0].shape[1]
-        met = set(targets.unique().tolist())
+        met = set(torch.cat(indices).unique().tolist())
         missing = [str(each) for each in range(classes) if each not in met]
         if missing:
             _warn(f"class {_some(missing)} was never met in the epoch")
@@ -249,9 +253,15 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def _refusal(model: nn.Module, images: Tensor, *, training: bool) -> str:
-    """What a copy of the model says against the pictures; empty if nothing."""
-    model = deepcopy(bare(model)).train(training)
+def _refusal(model: nn.Module, images: Tensor, training: bool = False) -> str:
+    """What a copy of the model, without its hooks, says against pictures; empty if nothing."""
+    try:
+        model = deepcopy(bare(model)).train(training)
+    except RuntimeError:  # It keeps activations; then PyTorch has to say it.
+        return ""
+    for module in model.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
     try:
         model(images.to(next(model.parameters()).device))
     except Exception as error:

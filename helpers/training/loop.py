@@ -128,10 +128,10 @@ def train_one_epoch(
         check_run(run, FiniteGradients())
     train_mode(model)
     for batch in run.batches():
-        if run.batch == 1:
-            check_batch(batch, model, loader)
-        run.images, run.targets = _to_device(*batch, run.device)
         with _precision(run.device, autocast):
+            if run.batch == 1:
+                check_batch(batch, model, loader)
+            run.images, run.targets = _to_device(*batch, run.device)
             logits = model(run.images)
             if run.batch == 1:
                 check_logits(logits, run.targets, loss_fn, loader)
@@ -390,6 +390,11 @@ def _join(outputs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
             "loader gave no batch; expected at least one picture (a generator is used up by its "
             "first pass: give a list or a DataLoader)"
         )
+    if len({targets.ndim for _, targets in outputs}) > 1:  # Only some batches were mixed.
+        outputs = [
+            (logits, targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float())
+            for logits, targets in outputs
+        ]
     logits, targets = (torch.cat(batches) for batches in zip(*outputs, strict=True))
     # bfloat16, which autocast gives, has three digits: too few for a loss.
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), targets

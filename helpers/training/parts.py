@@ -119,6 +119,10 @@ class FiniteGradients(Part):
         loss = run.history.rows[-1]["valid_loss"]
         if not isfinite(loss):
             self._stop(run, f"validation loss is {loss}")
+        for name, module in run.model.named_modules():
+            variance = getattr(module, "running_var", None)  # A batch norm's.
+            if variance is not None and not variance.isfinite().all():
+                self._stop(run, f"running variance of {name} is not finite")
 
     def _stop(self, run: Any, what: str) -> None:
         where = f"in epoch {run.epoch}: " if run.epoch else ""

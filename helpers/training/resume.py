@@ -110,7 +110,7 @@ class Checkpoint(Part):
             "rows": run.history.rows,
             "stop": run.stop,
             "batch": run.batch,
-            "outputs": [torch.cat(each) for each in zip(*run.outputs, strict=True)],
+            "outputs": list(run.outputs),
         }
 
     def _load(self, run: Any, path: Path) -> None:
@@ -161,7 +161,7 @@ class Checkpoint(Part):
     def _skip(self, run: Any, state: dict[str, Any]) -> None:
         """Go to where the epoch was left: its first batches are fed to nobody."""
         run.epoch, run.batch = len(run.history.rows) + 1, state["batch"]
-        run.outputs = [tuple(tensor.to(run.device) for tensor in state["outputs"])]
+        run.outputs = [tuple(t.to(run.device) for t in pair) for pair in state["outputs"]]
         if hasattr(run.train_loader, "set_epoch"):
             run.train_loader.set_epoch(run.epoch, skip=run.batch)
             run.rest = iter(run.train_loader)
