@@ -8,6 +8,7 @@ from helpers.models.lenet import LeNet5
 from helpers.models.mixer import MLPMixer
 from helpers.models.mobilenet import MobileNetV2
 from helpers.models.pretrained import create_pretrained, freeze_stages, pretrained_preprocessing
+from helpers.models.receptive import receptive_fields
 from helpers.models.resnet import ResNet
 from helpers.models.shapes import shape_tree, trace_shapes
 from helpers.models.vgg import VGG

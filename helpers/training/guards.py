@@ -151,8 +151,9 @@ def check_logits(
     known = getattr(loader, "targets", targets)  # All of them, where the loader tells.
     for some in (targets, known if isinstance(known, Tensor) and known.ndim == 1 else targets):
         check_targets(some, logits, loss_fn)
+    twice = 2 if len(targets) == 1 else 1  # One row fits many a shape that it should not.
     try:
-        loss = loss_fn(logits, targets)
+        loss = loss_fn(torch.cat([logits] * twice), torch.cat([targets] * twice))
     except Exception as error:
         raise ValueError(
             f"loss_fn cannot take logits {shape} {logits.dtype} and targets "
