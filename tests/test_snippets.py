@@ -37,6 +37,8 @@ LONGER = {
     # AdamW once more, on top of Adam, of AdamW and of the checks of their settings.
     "helpers.training.AdamWForeach": 125,
     # The loop with its checkpoints, its exact resume and its figure.
+    # Every operation of PyTorch by which a network may join its layers.
+    "helpers.models.receptive_fields": 200,
     "helpers.training.fit": 360,
     "helpers.training.train_one_epoch": 140,
     "helpers.training.find_learning_rate": 220,
