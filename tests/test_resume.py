@@ -366,3 +366,19 @@ def test_a_file_of_version_0_1_is_read_and_not_gone_on_with(tmp_path):
     assert load_checkpoint(tmp_path / "run.pt")["rows"] == []
     with pytest.raises(ValueError, match=r"run\.pt was written by version 0\.1"):
         resume(tmp_path / "run.pt")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch is of one process")
+def test_a_model_trained_by_several_processes_goes_on_in_one(tmp_path):
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        model = make_model()
+        spread = nn.parallel.DistributedDataParallel(model)
+        parts = [ExponentialMovingAverage(spread, 0.9)]
+        resume(tmp_path / "run.pt", model=spread, epochs=1, parts=parts)
+    finally:
+        torch.distributed.destroy_process_group()
+    again = make_model()
+    resume(tmp_path / "run.pt", model=again, parts=[ExponentialMovingAverage(again, 0.9)])
+    assert len(load_checkpoint(tmp_path / "run.pt")["rows"]) == 2
