@@ -332,7 +332,7 @@ def test_random_state_that_no_checkpoint_holds_is_refused_by_name(tmp_path, owne
         loader = DataLoader(loader.dataset, 8, sampler=Sampler())
     else:
         loader.dataset.draws = np.random.default_rng(0)
-    name = {"sampler": r"Sampler\.draws", "dataset": r"TensorDataset\.draws"}[owner]
+    name = rf"train_loader\.{owner}\.draws has random state"
     with pytest.raises(ValueError, match=name):
         resume(tmp_path / "run.pt", loader=loader)
 
@@ -382,3 +382,210 @@ def test_a_model_trained_by_several_processes_goes_on_in_one(tmp_path):
     again = make_model()
     resume(tmp_path / "run.pt", model=again, parts=[ExponentialMovingAverage(again, 0.9)])
     assert len(load_checkpoint(tmp_path / "run.pt")["rows"]) == 2
+
+
+class Factor:
+    """An augmentation, a transform and a loss that are objects with a setting."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, images, other=None):
+        return images * self.factor
+
+
+def scaled(factor):
+    return lambda logits, targets: factor * F.cross_entropy(logits, targets)
+
+
+class Scaled(Factor):
+    def __call__(self, logits, targets):
+        return self.factor * F.cross_entropy(logits, targets)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, targets, transforms=()):
+        self.targets, self.transforms = targets, list(transforms)
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        image = torch.full((3, 8, 8), index / 20)
+        for transform in self.transforms:
+            image = transform(image)
+        return image, int(self.targets[index])
+
+
+class Drop(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return F.dropout(x, self.p, self.training)
+
+
+def with_drop(p):
+    model = make_model()
+    model[4] = Drop(p)
+    return model
+
+
+def rows(start=0, factor=1.0):
+    return DataLoader(Rows((np.arange(20) + start) % 5, [Factor(factor)]), 8)
+
+
+def subset(start):
+    dataset = Rows(np.arange(40) % 5)
+    return DataLoader(torch.utils.data.Subset(dataset, range(start, start + 20)), 8)
+
+
+UNSEEN = {
+    "augment": (lambda k: {"loader": make_loader(augment=Factor(k))}, "augment.factor"),
+    "transform": (lambda k: {"loader": rows(factor=k)}, "transforms.0.factor"),
+    "targets": (lambda k: {"loader": rows(int(k))}, "targets"),
+    "subset": (lambda k: {"loader": subset(int(k))}, "indices"),
+    "loss object": (lambda k: {"loss_fn": Scaled(k)}, "loss_fn.factor"),
+    "loss closure": (lambda k: {"loss_fn": scaled(k)}, "loss_fn.factor"),
+    "own dropout": (lambda k: {"model": with_drop(k / 4)}, r"model\.4"),
+    "order of weights": (
+        lambda k: {"make": lambda p, lr: torch.optim.Adam([*p][:: int(3 - 2 * k)], lr)},
+        r"learned\.group 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_settings_of_objects_are_settings_too(tmp_path, kind):
+    settings, name = UNSEEN[kind]
+    resume(tmp_path / "run.pt", epochs=1, **settings(1.0))
+    resume(tmp_path / "run.pt", epochs=2, **settings(1.0))
+    with pytest.raises(ValueError, match=rf"of another training:\n(.*\n)*.*{name}"):
+        resume(tmp_path / "run.pt", epochs=3, **settings(2.0))
+
+
+def test_another_dtype_is_another_training(tmp_path):
+    batches = [(torch.rand(8, 3, 8, 8), torch.arange(8) % 5)]
+    resume(tmp_path / "run.pt", epochs=1, loader=batches)
+    with pytest.raises(ValueError, match=r"learned\.group 0: .*float32.* in the file"):
+        resume(tmp_path / "run.pt", model=make_model().double(), loader=batches)
+
+
+class Dice(torch.utils.data.Sampler):
+    def __init__(self, count):
+        self.count, self._dice = count, torch.Generator().manual_seed(3)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return iter(torch.randperm(self.count, generator=self._dice).tolist())
+
+
+class Around:
+    """Something that stands around a sampler or a loader."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __iter__(self):
+        return iter(self.inner)
+
+
+class Noise:
+    def __init__(self):
+        self.draws = torch.Generator().manual_seed(4)
+
+    def __call__(self, image):
+        return image + torch.randn(image.shape, generator=self.draws)
+
+
+class Told:
+    """A loader that is told the epoch, and cannot skip."""
+
+    def set_epoch(self, epoch):
+        self._epoch = epoch
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self._epoch)
+        for _ in range(3):
+            images = torch.rand(8, 3, 8, 8, generator=generator)
+            yield images, torch.randint(5, (8,), generator=generator)
+
+
+FEEDERS = {
+    "sampler in a sampler": lambda: DataLoader(Rows([0, 1] * 10), 8, sampler=Around(Dice(20))),
+    "loader in a loader": lambda: Around(DataLoader(Rows([0, 1] * 10), 8, sampler=Dice(20))),
+    "transform": lambda: DataLoader(Rows([0, 1] * 10, [Noise()]), 8),
+    "dataset in a dataset": lambda: DataLoader(
+        torch.utils.data.Subset(Rows([0, 1] * 10, [Noise()]), range(20)), 8
+    ),
+    "told": Told,
+}
+
+
+class Thaw(Part):
+    """Lets a frozen layer learn after the first epoch."""
+
+    def after_epoch(self, run):
+        run.model[0].requires_grad_(True)
+
+
+@pytest.mark.parametrize("kind", [*FEEDERS, "thaw"])
+def test_state_deep_inside_goes_on(tmp_path, kind):
+    def train(name, *parts):
+        torch.manual_seed(0)
+        model = make_model()
+        model[0].requires_grad_(kind != "thaw")
+        loader = FEEDERS[kind]() if kind in FEEDERS else make_loader()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        parts = [KeepBest(None), Thaw(), *parts, Checkpoint(tmp_path / name, every=1, resume=True)]
+        fit(model, loader, make_loader(), optimizer, 3, parts=parts)
+        return model
+
+    expected = train("whole.pt")
+    with pytest.raises(RuntimeError, match="broken off"):
+        train("parts.pt", StopAt(2, 2))
+    assert same(train("parts.pt"), expected)
+
+
+@pytest.mark.parametrize("kind", ["workers", "numpy", "parameter"])
+def test_state_that_no_checkpoint_can_hold_is_refused(tmp_path, kind):
+    model, free = make_model(), nn.Parameter(torch.ones(()))
+    learned = [*model.parameters(), *([free] if kind == "parameter" else [])]
+    noise = Noise()
+    noise.draws = np.random.default_rng(0)
+    loader = {
+        "workers": DataLoader(Rows([0] * 8), 4, num_workers=1, persistent_workers=True),
+        "numpy": DataLoader(Rows([0] * 8, [noise]), 4),
+    }.get(kind, make_loader())
+    message = {
+        "workers": "persistent_workers has random state",
+        "numpy": r"train_loader\.dataset\.transforms\.0\.draws has random state",
+        "parameter": "a parameter that is not the model's and would not be saved",
+    }[kind]
+    optimizer = torch.optim.SGD(learned, 0.1)
+    with pytest.raises(ValueError, match=message):
+        fit(model, loader, make_loader(), optimizer, 1, parts=[Checkpoint(tmp_path / "run.pt")])
+
+
+@pytest.mark.parametrize("file", [{"feeding": 1}, {"0.weight": torch.ones(1)}])
+def test_a_file_of_something_else_is_named(tmp_path, file):
+    torch.save(file, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="or holds weights alone"):
+        resume(tmp_path / "run.pt")
+
+
+def test_a_compiled_layer_that_is_frozen_goes_on(tmp_path):
+    def frozen(compiled):
+        model = make_model()
+        model[0].requires_grad_(False)
+        model[0] = torch.compile(model[0], backend="eager") if compiled else model[0]
+        return model
+
+    resume(tmp_path / "run.pt", epochs=1, model=frozen(True))
+    assert resume(tmp_path / "run.pt", model=frozen(False))[0].weight.requires_grad is False

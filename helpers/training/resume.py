@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import is_dataclass
 from functools import partial
+from inspect import getclosurevars, isfunction, signature
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class Checkpoint(Part):
             "moving": sorted(self._moving),
             "notes": self.notes,
             "model": plain_state(run.model),
+            "frozen": _frozen(run.model),  # A part may have thawed some.
             "optimizer": run.optimizer.state_dict(),
             "loss": run.loss_fn.state_dict() if isinstance(run.loss_fn, nn.Module) else {},
             "parts": {name: part.state_dict() for name, part in _named_parts(run).items()},
@@ -115,10 +117,10 @@ class Checkpoint(Part):
 
     def _load(self, run: Any, path: Path) -> None:
         state = load_checkpoint(path)
-        if "feeding" not in state:
+        if not {"settings", "frozen", "feeding"} <= state.keys():
             raise ValueError(
-                f"{path} was written by version 0.1, whose order of batches is another; "
-                "load_checkpoint reads its 'best_weights': train anew from them, with resume=False"
+                f"{path} was written by version 0.1, or holds weights alone: no training that "
+                "can go on; load_checkpoint reads it: train anew from it, with resume=False"
             )
         saved = state["settings"] | {"notes['classes']": state["notes"].get("classes")}
         self.notes = state["notes"] | self.notes
@@ -143,6 +145,8 @@ class Checkpoint(Part):
 
     def _restore(self, run: Any, state: dict[str, Any]) -> None:
         load_plain_state(run.model, state["model"])
+        for name, parameter in bare(run.model).named_parameters():
+            parameter.requires_grad_(_plain(name) not in state["frozen"])
         run.optimizer.load_state_dict(state["optimizer"])
         if state["loss"]:
             run.loss_fn.load_state_dict(state["loss"])
@@ -151,7 +155,7 @@ class Checkpoint(Part):
                 part.load_state_dict(state["parts"][name])
         self._feeding = state["feeding"]
         for name, kept in self._feeding.get("generators", {}).items():
-            _inside(run.train_loader)[name].set_state(kept)
+            dict(_random_sources("train_loader", run.train_loader))[name].set_state(kept)
         if "loader" in self._feeding:
             run.train_loader.load_state_dict(self._feeding["loader"])
         set_random_state(state["random"])
@@ -162,132 +166,149 @@ class Checkpoint(Part):
         """Go to where the epoch was left: its first batches are fed to nobody."""
         run.epoch, run.batch = len(run.history.rows) + 1, state["batch"]
         run.outputs = [tuple(t.to(run.device) for t in pair) for pair in state["outputs"]]
-        if hasattr(run.train_loader, "set_epoch"):
+        if _skips(run.train_loader):
             run.train_loader.set_epoch(run.epoch, skip=run.batch)
             run.rest = iter(run.train_loader)
         else:
             set_random_state(state["feeding"]["random"])
             run.rest = run.begin_epoch()
-            for _ in range(run.batch):
-                next(run.rest)
+            for _ in zip(range(run.batch), run.rest, strict=False):
+                pass
             set_random_state(state["random"])
 
 
 def feeding_state(loader: Any) -> dict[str, Any]:
-    """What decides the batches to come: nothing, if the loader is told the epoch.
+    """What decides the batches to come: nothing, if the loader skips to any of an epoch.
 
     Raises:
         ValueError: if it has random state that no checkpoint holds, naming where.
     """
-    if hasattr(loader, "set_epoch"):
+    if _skips(loader):
         return {}
-    states = {}
-    for name, value in _inside(loader).items():
-        if isinstance(value, torch.Generator):
-            states[name] = value.get_state()
-        elif isinstance(value, random.Random | np.random.Generator | np.random.RandomState):
-            raise ValueError(
-                f"train_loader: {name} draws from a generator that no checkpoint holds; "
-                "use a torch.Generator there, or give the loader set_epoch(epoch, skip)"
-            )
+    found = dict(_random_sources("train_loader", loader))
+    kept_alive = ["persistent_workers"] if getattr(loader, "persistent_workers", False) else []
+    lost = kept_alive + [n for n, each in found.items() if not isinstance(each, torch.Generator)]
+    if lost:
+        raise ValueError(
+            f"train_loader: {lost[0]} has random state that no checkpoint holds; use a torch."
+            "Generator, and no persistent workers, or give the loader set_epoch(epoch, skip)"
+        )
     own = {"loader": loader.state_dict()} if hasattr(loader, "state_dict") else {}
+    states = {name: generator.get_state() for name, generator in found.items()}
     return {"random": random_state(), "generators": states, **own}
+
+
+def _skips(loader: Any) -> bool:
+    return "skip" in signature(getattr(loader, "set_epoch", lambda: None)).parameters
+
+
+def _random_sources(name: str, thing: Any, depth: int = 6) -> Iterator[tuple[str, Any]]:
+    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+    if isinstance(thing, kinds):
+        yield name, thing
+    elif depth and not isinstance(thing, type | type(random)):
+        for key, value in (_items(thing) or getattr(thing, "__dict__", {})).items():
+            if key != "dataset" or not getattr(thing, "num_workers", 0):
+                yield from _random_sources(f"{name}.{key}", value, depth - 1)
 
 
 def describe_run(run: Any) -> dict[str, str]:
     """What decides the numbers of a training, by name; the same for a compiled or wrapped model."""
-    layers = {
-        name.replace("_orig_mod.", "")
-        or "(whole)": f"{type(module).__name__}({module.extra_repr()})"
-        for name, module in bare(run.model).named_modules()
-        if not hasattr(module, "_orig_mod")
-    }
-    frozen = [name for name, p in bare(run.model).named_parameters() if not p.requires_grad]
-    deciding = {name: part for name, part in _named_parts(run).items() if not part.looks_on}
+    model, layers = bare(run.model), {}
+    for name, module in model.named_modules():  # What is compiled takes the place of its wrapper.
+        floats = [f"{key}={value}" for key, value in vars(module).items() if type(value) is float]
+        options = module.extra_repr() or ", ".join(floats)
+        layers[_plain(name) or "(whole)"] = f"{type(module).__name__}({options})"
+    learned = {id(p): f"{_plain(name)} {p.dtype}" for name, p in model.named_parameters()}
+    if isinstance(run.loss_fn, nn.Module):
+        learned |= {id(p): f"loss_fn.{name}" for name, p in run.loss_fn.named_parameters()}
+    groups = [[learned.get(id(p)) for p in group["params"]] for group in run.optimizer.param_groups]
+    if any(None in group for group in groups):
+        raise ValueError(
+            "optimizer holds a parameter that is not the model's and would not be saved; make "
+            "loss_fn an nn.Module that has it"
+        )
     things = {
         "model": layers,
-        "frozen": frozen,
+        "frozen": _frozen(model),
         "optimizer": run.optimizer,
+        "learned": {f"group {number}": names for number, names in enumerate(groups)},
         "loss_fn": run.loss_fn,
         "train_loader": run.train_loader,
         "valid_loader": run.valid_loader,
         "autocast": run.autocast,
-        "parts": deciding,
+        "parts": {name: part for name, part in _named_parts(run).items() if not part.looks_on},
     }
     return dict(_flatten("", things, depth=6))
 
 
+def _plain(name: str) -> str:
+    return f".{name}".replace("._orig_mod", "")[1:]
+
+
+def _frozen(model: nn.Module) -> list[str]:
+    return [_plain(name) for name, p in bare(model).named_parameters() if not p.requires_grad]
+
+
 def _flatten(name: str, thing: Any, depth: int) -> Iterator[tuple[str, str]]:
     """The public attributes of a thing, and of what it stands on, as text under dotted names."""
-    inside = {} if depth == 0 else _contents(thing)
+    inside = _contents(thing) if depth else {}
     if not isinstance(thing, Mapping):
         yield name, _text(thing)
     for key, value in inside.items():
         yield from _flatten(f"{name}.{key}" if name else str(key), value, depth - 1)
 
 
-def _contents(thing: Any) -> dict[str, Any]:
-    if isinstance(thing, Mapping):
-        return dict(thing)
+def _items(thing: Any) -> Mapping[Any, Any] | None:
+    if isinstance(thing, list | tuple) and len(thing) < 100:
+        plain = bool | int | float | str | Path | None
+        return {} if all(isinstance(x, plain) for x in thing) else dict(enumerate(thing))
+    return thing if isinstance(thing, Mapping) else None
+
+
+def _contents(thing: Any) -> Mapping[Any, Any]:
+    if (inside := _items(thing)) is not None:
+        return inside
     if isinstance(thing, Optimizer):
-        how = {"capturable", "foreach", "fused"}
-        return {
-            f"group {number}": {key: group[key] for key in group.keys() - how - {"params"}}
-            | {"parameters": len(group["params"])}
-            for number, group in enumerate(thing.param_groups)
-        }
+        how = {"capturable", "foreach", "fused", "params"}
+        groups = thing.param_groups
+        return {f"group {n}": {k: g[k] for k in g.keys() - how} for n, g in enumerate(groups)}
     if isinstance(thing, LRScheduler):
         return thing.state_dict()
-    if isinstance(thing, nn.Module):
-        return {"options": thing.extra_repr(), **dict(thing.named_buffers())}
     if isinstance(thing, partial):
         return {"function": thing.func, **thing.keywords}
-    if is_dataclass(thing) or isinstance(thing, Tensor | Path | type) or callable(thing):
+    if isfunction(thing):  # What it was made with, as a loss with its smoothing.
+        kept = {"defaults": str(thing.__defaults__), **getclosurevars(thing).nonlocals}
+        return {k: v for k, v in kept.items() if isinstance(v, int | float | str | Tensor)}
+    if is_dataclass(thing) or isinstance(thing, Tensor | np.ndarray | Path | type):
         return {}
     found = {k: v for k, v in getattr(thing, "__dict__", {}).items() if not k.startswith("_")}
     if "world_size" in found:  # The global batch counts, not in how many parts it is cut.
         found["batch_size"] *= found["world_size"]
     # What may differ: where and how the same numbers are computed.
-    elsewhere = {
-        "device",
-        "rank",
-        "world_size",
-        "num_workers",
-        "workers",
-        "prefetch_factor",
-        "pin_memory",
-        "persistent_workers",
-        "multiprocessing_context",
-        "timeout",
-    }
-    found = {key: value for key, value in found.items() if not isinstance(value, nn.Module)}
-    return {key: value for key, value in found.items() if key not in elsewhere}
+    elsewhere = "device rank world_size num_workers workers prefetch_factor pin_memory"
+    elsewhere += " persistent_workers multiprocessing_context timeout"
+    found = {k: v for k, v in found.items() if k not in elsewhere.split()}
+    if isinstance(thing, nn.Module):  # A loss, or a transform.
+        inside = {**dict(thing.named_buffers()), **dict(thing.named_children())}
+        return {**found, "options": thing.extra_repr(), **inside}
+    return {key: value for key, value in found.items() if not isinstance(value, nn.Module)}
 
 
 def _text(thing: Any) -> str:
     """A short text by which a value is known again in another process, and after a move."""
-    if isinstance(thing, Tensor):
-        thing = thing.tolist() if thing.numel() < 1_000_000 else tuple(thing.shape)
+    thing = len(thing) if _items(thing) else thing  # What it holds comes line by line.
+    if isinstance(thing, Tensor | np.ndarray | np.generic):
+        size, shape = int(np.prod(thing.shape)), tuple(thing.shape)  # Every so many of many:
+        rows = thing[:: size // 1_000_000 + 1] if shape else thing  # A memory map stays on disk.
+        thing = shape, rows.reshape(-1)[:: min(size, 1_000_000) // 2_000 + 1].tolist()
     if isinstance(thing, list | tuple) and any(isinstance(each, Path) for each in thing):
         thing = [path.name for path in thing]
-    if isinstance(thing, bool | int | float | str | None | list | tuple) or is_dataclass(thing):
+    if isinstance(thing, int | float | str | None | list | tuple | range) or is_dataclass(thing):
         digest = hashlib.blake2b(str(thing).encode(), digest_size=8).hexdigest()
         return str(thing) if len(str(thing)) <= 80 else f"{str(thing)[:40]}… {digest}"
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _inside(loader: Any) -> dict[str, Any]:
-    """The attributes of a loader and of what it stands on, as far as they act in this process."""
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    owners = [loader, getattr(loader, "sampler", None), batch_sampler]
-    owners += [getattr(batch_sampler, "sampler", None)]
-    owners += [] if getattr(loader, "num_workers", 0) else [getattr(loader, "dataset", None)]
-    return {
-        f"{type(owner).__name__}.{name}": value
-        for owner in owners
-        for name, value in getattr(owner, "__dict__", {}).items()
-    }
 
 
 def _named_parts(run: Any) -> dict[str, Part]:
