@@ -364,3 +364,86 @@ def test_what_evaluate_makes_can_be_trained_on():
     head = nn.Linear(5, 5)
     train_one_epoch(head, [(logits, targets)], sgd(head))
     train_one_epoch(model, loader, sgd(model))
+
+
+def by_hand(model, loader, loss) -> None:
+    """An epoch with no guard."""
+    optimizer = sgd(model)
+    model.train()
+    for images, targets in loader:
+        optimizer.zero_grad()
+        images = images.contiguous(memory_format=torch.channels_last)
+        loss(model(images), targets).backward()
+        optimizer.step()
+
+
+class Centred(nn.Module):
+    """A loss with a state of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(5))
+
+    def forward(self, logits, targets):
+        loss = F.cross_entropy(logits - self.centre, targets)
+        self.centre.mul_(0.9).add_(logits.detach().mean(0), alpha=0.1)
+        return loss
+
+
+@pytest.mark.parametrize("kind", ["dropout, last batch of one", "noise in the loss", "centre"])
+def test_guards_change_no_number(kind):
+    def noisy(logits, targets):
+        return F.cross_entropy(logits + torch.randn_like(logits), targets)
+
+    losses = {"noise in the loss": noisy, "centre": Centred()}
+    loss = losses.get(kind, F.cross_entropy)
+    size = 9 if "one" in kind else 8
+    models = [make_model(), make_model()]
+    for model, train in zip(models, (train_one_epoch, None), strict=True):
+        torch.manual_seed(4)
+        own = copy.deepcopy(loss)
+        if train:
+            train_one_epoch(model, make_loader(size), sgd(model), loss_fn=own)
+        else:
+            by_hand(model, make_loader(size), own)
+    pairs = zip(*(model.state_dict().values() for model in models), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_frozen_norm_may_meet_a_last_batch_of_one():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4), nn.Linear(4, 5))
+    model[2].requires_grad_(False)
+    assert train_one_epoch(model, make_loader(9), sgd(model))["count"] == 37
+
+
+def test_what_a_loss_within_a_loss_leaves_out_does_not_count():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.CrossEntropyLoss(ignore_index=255)
+
+        def forward(self, logits, targets):
+            return self.inner(logits, targets)
+
+    left_out = batches(lambda x, t: (x, torch.where(t == 2, 255, t)))
+    counted = sum(int((targets != 255).sum()) for _, targets in left_out)
+    assert evaluate(make_model(), left_out, loss_fn=Outer())["count"] == counted < 37
+
+
+def test_what_is_not_ready_to_train_is_refused():
+    model, dataset = make_model(), TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8) % 5)
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    few = DataLoader(dataset, 9, drop_last=True)
+    refused = [
+        ("lazy layers", ValueError, lazy, batches(), batches(), sgd(lazy)),
+        ("optimizer is", TypeError, model, batches(), batches(), torch.optim.SGD),
+        ("train_loader gives no batch", ValueError, model, few, batches(), sgd(model)),
+        ("valid_loader gives no batch", ValueError, model, batches(), [], sgd(model)),
+        ("3 images and 0 targets", ValueError, model, dataset, dataset, sgd(model)),
+    ]
+    for message, error, *arguments in refused:
+        with pytest.raises(error, match=message):
+            fit(*arguments, 1)
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off, pytest.raises(ValueError, match="gradients are switched off"):
+            fit(model, batches(), batches(), sgd(model), 1)

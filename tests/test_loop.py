@@ -314,3 +314,62 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_weights_kept():
     torch.manual_seed(2)
     fit(twin, make_loader(), make_loader(), torch.optim.SGD(twin.parameters(), 0.1), 2)
     assert same(model, twin)
+
+
+def test_buffers_that_a_model_or_a_loader_uses_again_are_measured_right():
+    class SameOutput(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.buffer = inner, torch.zeros(8, 5)
+
+        def forward(self, x):
+            found = self.inner(x)
+            return found if self.training else self.buffer[: len(x)].copy_(found)
+
+    class SameInput(list):
+        def __iter__(self):
+            images, targets = torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.long)
+            for batch in super().__iter__():
+                count = len(batch[1])
+                yield images[:count].copy_(batch[0]), targets[:count].copy_(batch[1])
+
+    model = make_model()
+    expected = evaluate(model, make_loader(shuffle=False))
+    batches = list(make_loader(shuffle=False))
+    assert evaluate(SameOutput(model), batches) == pytest.approx(expected, rel=1e-5)
+    assert evaluate(model, SameInput(batches)) == pytest.approx(expected, rel=1e-5)
+    twin = copy.deepcopy(model)
+    results = []
+    for each, loader in ((model, batches), (twin, SameInput(batches))):
+        torch.manual_seed(9)
+        results.append(train_one_epoch(each, loader, torch.optim.SGD(each.parameters(), 0.1)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("what", ["extra state", "no rate", "films"])
+def test_models_and_optimizers_of_other_kinds_train(what):
+    class Counts(nn.Sequential):
+        def get_extra_state(self):
+            return {"seen": 3}
+
+        def set_extra_state(self, state):
+            assert state == {"seen": 3}
+
+    class Plain(torch.optim.Optimizer):
+        def __init__(self, parameters):
+            super().__init__(parameters, {"pace": 0.1})
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for parameter in self.param_groups[0]["params"]:
+                parameter -= self.param_groups[0]["pace"] * parameter.grad
+
+    model = Counts(*make_model()) if what == "extra state" else make_model()
+    loader = make_loader()
+    if what == "films":
+        layers = nn.Conv3d(1, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 5)
+        model = nn.Sequential(*layers)
+        loader = [(torch.rand(5, 1, 4, 8, 8), torch.arange(5))]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    optimizer = Plain(model.parameters()) if what == "no rate" else optimizer
+    assert len(fit(model, loader, loader, optimizer, 2).rows) == 2

@@ -383,3 +383,138 @@ def test_quiet_troubles_are_said_once():
         fit(model, make_loader(), make_loader(), sgd(model), 3)
     messages = [str(warning.message) for warning in seen]
     assert sum("all gradients" in message for message in messages) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("monitor", ["valid_loss", None])
+def test_what_fails_after_an_epoch_leaves_the_weights_that_the_history_names(error, monitor):
+    class Fails(Part):
+        def after_epoch(self, run):
+            if run.epoch == 2:
+                raise error
+
+    model, valid = make_model(), make_loader(shuffle=False)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Of Ctrl-C.
+            parts = [Fails(), KeepBest(monitor)]
+            history = fit(model, make_loader(), valid, sgd(model), 4, parts=parts)
+    except OSError as caught:
+        history = caught.history
+    best = history.rows[history.best_epoch - 1]["valid_loss"]
+    assert len(history.rows) == 2
+    assert evaluate(model, valid)["loss"] == pytest.approx(best, rel=1e-5)
+
+
+def test_an_error_at_the_very_end_carries_the_history():
+    class Fails(Part):
+        def after_training(self, run):
+            raise OSError("no space")
+
+    model = make_model()
+    with pytest.raises(OSError, match="no space") as caught:
+        fit(model, make_loader(), make_loader(), sgd(model), 2, parts=[Fails()])
+    assert len(caught.value.history.rows) == 2
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_two_parts_may_stop_a_training(place):
+    class Enough(Part):
+        def after_epoch(self, run):
+            run.stop = run.stop or run.epoch == 2
+
+    model, parts = make_model(), [StopEarly(9)]
+    parts.insert(place, Enough())
+    assert len(fit(model, make_loader(), make_loader(), sgd(model), 5, parts=parts).rows) == 2
+
+
+def test_columns_of_a_part_do_not_choose_the_best_epoch():
+    class Columns(Part):
+        def after_epoch(self, run):
+            run.history.rows[-1] |= {"note": "x", "area": math.nan}
+
+    model = make_model()
+    history = fit(model, make_loader(), make_loader(), sgd(model), 2, parts=[Columns()])
+    assert history.best_epoch in (1, 2)
+
+
+def test_where_no_target_counts_nothing_is_the_best():
+    model = make_model()
+    ignored = [(images, targets * 0 - 100) for images, targets in make_loader()]
+    loss = nn.CrossEntropyLoss(reduction="sum")  # Of nothing it is 0, and not nan.
+    with pytest.raises(FloatingPointError, match="validation accuracy is nan"):
+        fit(model, make_loader(), ignored, sgd(model), 2, loss_fn=loss)
+
+
+@pytest.mark.parametrize("by", ["batch", "epoch"])
+def test_a_warm_up_before_a_cosine_is_as_long_as_both(by):
+    steps = 3 * (len(make_loader()) if by == "batch" else 1)
+
+    def train(rest):
+        model = make_model()
+        o = sgd(model)
+        inner = [lr_scheduler.LinearLR(o, total_iters=1), lr_scheduler.CosineAnnealingLR(o, rest)]
+        schedule = lr_scheduler.SequentialLR(o, inner, [1])
+        loaders = make_loader(), make_loader()
+        history = fit(model, *loaders, o, 3, scheduler=schedule, step_scheduler=by)
+        assert len(history.rows) == 3
+
+    train(steps - 1)
+    with pytest.raises(ValueError, match=rf"ends after {steps - 2} steps .* takes {steps - 1}"):
+        train(steps - 2)
+
+
+class Timed:
+    """As timm's: its first argument is no measure."""
+
+    def step(self, epoch, metric=None):
+        raise AssertionError
+
+
+def test_a_schedule_that_cannot_go_on_is_refused():
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    loaders = make_loader(), make_loader()
+    cycle = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=2 * len(make_loader()))
+    fit(model, *loaders, optimizer, 2, scheduler=cycle)
+    refused = {
+        r"OneCycleLR ends after 10 steps and this training takes 20": {"scheduler": cycle},
+        "asks for the epoch": {"scheduler": Timed(), "step_scheduler": "metric"},
+        "a schedule, twice": {"scheduler": cycle, "parts": [Schedule(cycle)]},
+    }
+    for message, settings in refused.items():
+        with pytest.raises(ValueError, match=message):
+            fit(model, *loaders, optimizer, 2, **settings)
+    for settings in ({"scheduler": "cosine"}, {"step_scheduler": "batch"}):
+        with pytest.raises(TypeError, match="expected a schedule"):
+            fit(model, *loaders, optimizer, 2, **settings)
+
+
+def test_parts_are_a_list_and_each_is_there_once():
+    model = make_model()
+    average = ExponentialMovingAverage(model, 0.9)
+    for parts in (iter([average]), average, None):
+        with pytest.raises(TypeError, match="expected a list"):
+            fit(model, make_loader(), make_loader(), sgd(model), 1, parts=parts)
+    with pytest.raises(ValueError, match="holds a part, or a schedule, twice"):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, parts=[average, average])
+
+
+def test_parts_of_fit_work_for_one_epoch(tmp_path):
+    from helpers.training import ProgressBar
+
+    model = make_model()
+    parts = [ProgressBar(), Checkpoint(tmp_path / "run.pt", every=2)]
+    train_one_epoch(model, make_loader(), sgd(model), parts=parts)
+    assert load_checkpoint(tmp_path / "run.pt")["batch"] == 4
+    optimizer = sgd(model)
+    parts = [Schedule(lr_scheduler.StepLR(optimizer, 1))]
+    with pytest.raises(ValueError, match="StepLR moves by"):
+        train_one_epoch(model, make_loader(), optimizer, parts=parts)
+
+
+def test_a_log_that_cannot_be_written_ends_no_training(tmp_path):
+    model = make_model()
+    parts = [Log(tmp_path / "missing" / "run.csv")]
+    with pytest.warns(UserWarning, match="goes on without its log"):
+        history = fit(model, make_loader(), make_loader(), sgd(model), 2, parts=parts)
+    assert len(history.rows) == 2

@@ -6,15 +6,20 @@ None of it changes a number: a loop copied without it gives the same weights.
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from inspect import Parameter, signature
+from inspect import signature
+from itertools import repeat
 from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.data.preprocessing import check_preprocessing
+from helpers.training.checkpoints import random_state, set_random_state
 from helpers.training.wrappers import bare
 
 
@@ -43,19 +48,28 @@ def check_parts(parts: Iterable[Any], old_keywords: dict[str, Any]) -> None:
         if name in new:
             raise TypeError(f"{name}= is a part since version 0.2: pass parts=[{new[name]}]")
         raise TypeError(f"there is no argument {name!r}")
+    if not isinstance(parts, list | tuple):  # A generator would be used up by looking at it.
+        raise TypeError(f"parts is {parts!r}; expected a list, such as [ClipGradients(1.0)]")
     for part in parts:
-        if isinstance(part, type) or not hasattr(part, "before_step"):
+        if isinstance(part, type) or not hasattr(part, "looks_on"):
             raise TypeError(f"parts holds {part!r}; expected a Part, such as ClipGradients(1.0)")
 
 
 def check_run(run: Any, watch: Any = None) -> None:
-    """Look at what a training was given, before any batch, and let `watch` look at every step.
-
-    Raises:
-        ValueError: if nothing could be learned, or the optimizer is of another model.
-    """
-    for loader in (run.train_loader, run.valid_loader):
+    """Refuse what cannot learn, before any batch, and let `watch` look at every step."""
+    if not isinstance(run.optimizer, Optimizer):
+        raise TypeError(f"optimizer is {run.optimizer!r}; expected one, such as SGD(...)")
+    if any(map(is_lazy, run.model.parameters())):
+        raise ValueError("model has lazy layers: call model(images) once, then make the optimizer")
+    if not torch.is_grad_enabled():
+        raise ValueError("gradients are switched off; train outside of no_grad and inference_mode")
+    if len({id(getattr(part, "scheduler", part)) for part in run.parts}) < len(run.parts):
+        raise ValueError("parts holds a part, or a schedule, twice; each would do its work twice")
+    for name in ("train_loader", "valid_loader"):
+        loader = getattr(run, name)
         check_preprocessing(bare(run.model), loader)
+        if run.epochs and count_batches(loader) == 0:
+            raise ValueError(f"{name} gives no batch; are there fewer pictures than one takes?")
         if run.epochs > 1 and isinstance(loader, Iterator):
             raise ValueError(
                 "a loader is a generator, which its first pass uses up; expected something that "
@@ -70,7 +84,8 @@ def check_run(run: Any, watch: Any = None) -> None:
     if foreign and (left or len(foreign) == len(held)):
         raise ValueError(
             f"optimizer holds {len(foreign)} parameters that are not the model's, and not "
-            f"{_some(left)}; make it from model.parameters(), after the head was replaced"
+            f"{_some(left) or 'one that is'}; make it from model.parameters(), after the head was "
+            "replaced"
         )
     if not any(parameter.requires_grad for parameter in named.values() if id(parameter) in held):
         raise ValueError("optimizer holds no parameter that requires a gradient: all are frozen")
@@ -79,7 +94,7 @@ def check_run(run: Any, watch: Any = None) -> None:
             f"optimizer does not hold {_some(left)}: they stay as they are, as with .requires_grad"
         )
     scheduled = any(hasattr(part, "scheduler") for part in run.parts)
-    if not scheduled and all(float(group["lr"]) == 0 for group in run.optimizer.param_groups):
+    if not scheduled and all(group.get("lr") == 0 for group in run.optimizer.param_groups):
         _warn("the learning rate is 0 in all groups: no weight will move")
     if watch is not None and not any(isinstance(part, type(watch)) for part in run.parts):
         run.parts.insert(0, watch)
@@ -87,11 +102,7 @@ def check_run(run: Any, watch: Any = None) -> None:
 
 
 def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
-    """Look at the first batch before the model does.
-
-    Raises:
-        ValueError: if it is no pair of tensors, or the model cannot take pictures of its dtype.
-    """
+    """Refuse a first batch that is no pair of tensors, or that the model cannot take."""
     kinds = [type(each).__name__ for each in batch] if isinstance(batch, list | tuple) else []
     if len(kinds) != 2 or not all(isinstance(each, Tensor) for each in batch):
         raise ValueError(
@@ -99,9 +110,10 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
             "targets); for several inputs or targets write the loop by hand, as notebook 04 does"
         )
     check_preprocessing(bare(model), loader)
-    images, targets = batch
-    if len(images) != len(targets) or len(images) == 0:
-        raise ValueError(f"a batch has {len(images)} images and {len(targets)} targets")
+    images = batch[0]
+    counts = [len(each) if each.ndim else 0 for each in batch]
+    if counts[0] != counts[1] or 0 in counts:  # As where a Dataset is given without a DataLoader.
+        raise ValueError(f"a batch has {counts[0]} images and {counts[1]} targets")
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None or images.device.type == "meta":
         return
@@ -116,7 +128,8 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
         )
     held = getattr(loader, "dataset", getattr(loader, "targets", None))
     dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
-    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    kind = nn.modules.batchnorm._BatchNorm
+    norms = any(isinstance(m, kind) and m.training for m in model.modules())
     one_left = not dropped and len(held) % len(images) == 1
     one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
     if norms and one_left and (error := _refusal(model, images[:1], training=True)):
@@ -129,11 +142,7 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
 def check_logits(
     logits: Any, targets: Tensor, loss_fn: Callable[..., Tensor] | None, loader: Iterable[Any]
 ) -> None:
-    """Look at the model's first answer before anything is made of it.
-
-    Raises:
-        ValueError: if logits and targets are no table of classes, or the loss gives no scalar.
-    """
+    """Refuse a first answer that is no table of classes, or whose loss is no scalar."""
     if not isinstance(logits, Tensor):
         raise ValueError(
             f"the model returns a {type(logits).__name__}; expected one tensor of logits (B, "
@@ -153,7 +162,7 @@ def check_logits(
         check_targets(some, logits, loss_fn)
     twice = 2 if len(targets) == 1 else 1  # One row fits many a shape that it should not.
     try:
-        loss = loss_fn(torch.cat([logits] * twice), torch.cat([targets] * twice))
+        loss = _trial(loss_fn, torch.cat([logits] * twice), torch.cat([targets] * twice))
     except Exception as error:
         raise ValueError(
             f"loss_fn cannot take logits {shape} {logits.dtype} and targets "
@@ -194,10 +203,11 @@ def check_targets(targets: Tensor, logits: Tensor, loss_fn: Callable[..., Tensor
 def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: int | None) -> None:
     """Refuse a schedule that is moved as another kind, or ends before the training does."""
     name, parameters = type(scheduler).__name__, signature(scheduler.step).parameters.values()
-    measures = any(
-        p.default is Parameter.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters
-    )
-    fitting = ["metric"] if measures else ["batch"] if name == "OneCycleLR" else ["batch", "epoch"]
+    asked = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needs = [p.name for p in asked if p.default is p.empty]
+    if "epoch" in needs:
+        raise ValueError(f"{name}.step asks for the epoch, which only a Part of your own can give")
+    fitting = ["metric"] if needs else ["batch"] if name == "OneCycleLR" else ["batch", "epoch"]
     if by not in fitting:
         units = " or ".join(map(repr, fitting))
         raise ValueError(f"step_scheduler is {by!r}; {name} moves by {units}: say so")
@@ -206,14 +216,26 @@ def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: in
     if by == "metric" or (by == "batch" and batches is None):
         return
     steps = run.epochs * (batches if by == "batch" else 1)
-    resumable = any(type(part).__name__ == "Checkpoint" for part in run.parts)
-    for each in [scheduler, *getattr(scheduler, "_schedulers", [])]:
+    files = [part for part in run.parts if type(part).__name__ == "Checkpoint"]
+    if not any(part.resume for part in files):  # Else it is taken back to where the file is.
+        steps += getattr(scheduler, "last_epoch", 0)
+    for each, steps in _turns(scheduler, steps):  # noqa: B020 - from here on, those of one.
         lengths = (getattr(each, key, None) for key in ("total_steps", "T_max", "total_iters"))
         length, kind = next(filter(None, lengths), steps), type(each).__name__
         if steps > length and kind in ("OneCycleLR", "CosineAnnealingLR"):
             raise ValueError(f"{kind} ends after {length} steps and this training takes {steps}")
-        if steps < length and not resumable:
+        if run.epochs and steps < length and not files:
             _warn(f"training takes {steps} steps and {kind} {length}: it ends within the schedule")
+
+
+def _turns(scheduler: Any, steps: int) -> list[tuple[Any, int]]:
+    """The schedules that one is made of, and how many steps each of them takes."""
+    inner, marks = getattr(scheduler, "_schedulers", []), getattr(scheduler, "_milestones", None)
+    # One after the other, or all at once.
+    begins, ends = (repeat(0), repeat(steps)) if marks is None else ([0, *marks], [*marks, steps])
+    turns = zip(inner, begins, ends, strict=False)
+    parts = [part for each, begin, end in turns for part in _turns(each, min(end, steps) - begin)]
+    return parts or [(scheduler, steps)]
 
 
 def check_epoch(run: Any) -> None:
@@ -243,8 +265,9 @@ def ignored_target(loss_fn: Callable[..., Tensor]) -> int:
     >>> ignored_target(partial(nn.functional.cross_entropy, ignore_index=255))
     255
     """
-    options = getattr(loss_fn, "keywords", {})  # Of functools.partial.
-    return getattr(loss_fn, "ignore_index", options.get("ignore_index", -100))
+    holders = getattr(loss_fn, "modules", lambda: [loss_fn])()
+    found = (each.ignore_index for each in holders if hasattr(each, "ignore_index"))
+    return next(found, getattr(loss_fn, "keywords", {}).get("ignore_index", -100))  # Of partial.
 
 
 def _head(model: nn.Module) -> list[nn.Parameter]:
@@ -257,17 +280,42 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
 def _refusal(model: nn.Module, images: Tensor, training: bool = False) -> str:
     """What a copy of the model, without its hooks, says against pictures; empty if nothing."""
     try:
-        model = deepcopy(bare(model)).train(training)
+        model = deepcopy(bare(model))
+        model = model if training else model.eval()
     except RuntimeError:  # It keeps activations; then PyTorch has to say it.
         return ""
     for module in model.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     try:
-        model(images.to(next(model.parameters()).device))
+        _trial(model, images.to(next(model.parameters()).device))
     except Exception as error:
         return str(error).splitlines()[0]
     return ""
+
+
+def _trial(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    """What a function or module answers; its buffers and the random numbers stay as they are."""
+    state = random_state()
+    try:
+        if isinstance(function, nn.Module):
+            kept = {name: buffer.clone() for name, buffer in function.named_buffers()}
+            return functional_call(function, kept, inputs)
+        return function(*inputs)
+    finally:
+        set_random_state(state)
+
+
+def count_batches(loader: Any) -> int | None:
+    """How many batches a loader gives; None where it does not know, as with a stream.
+
+    >>> count_batches(iter([])) is None
+    True
+    """
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def _some(names: list[str]) -> str:

@@ -126,6 +126,7 @@ def train_one_epoch(
     if run is None:
         run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=parts)
         check_run(run, FiniteGradients())
+        run.tell("before_training")
     train_mode(model)
     for batch in run.batches():
         with _precision(run.device, autocast):
@@ -139,7 +140,7 @@ def train_one_epoch(
         optimizer.zero_grad()  # Else gradients add up over batches.
         loss.backward()  # Fills .grad; moves no weight.
         run.loss = loss.detach()
-        run.outputs.append((logits.detach(), run.targets))
+        run.outputs.append((logits.detach().clone(), run.targets.clone()))  # Buffers get reused.
         run.tell("before_step")
         optimizer.step()  # Moves the weights.
         run.tell("after_step")
@@ -192,15 +193,16 @@ def fit(
     """
     check_parts(parts, old_keywords)
     check_positive("epochs", epochs, whole=True)
-    if scheduler is not None:
+    if scheduler is not None or step_scheduler is not None:
         parts = [Schedule(scheduler, step_scheduler), *parts]
     for default in (ProgressBar(), KeepBest()):
         if not any(isinstance(part, type(default)) for part in parts):
             parts = [default, *parts]
-    model.to(memory_format=torch.channels_last)
     options = {"loss_fn": loss_fn, "autocast": autocast}
     run = Run(model, optimizer, train_loader, valid_loader, epochs, parts=parts, **options)
     check_run(run, FiniteGradients())
+    if all(parameter.ndim < 5 for parameter in model.parameters()):
+        model.to(memory_format=torch.channels_last)
     run.tell("before_training")
     rows = run.history.rows
     try:
@@ -214,7 +216,7 @@ def fit(
                 "train_accuracy": train["accuracy"],
                 "valid_loss": valid["loss"],
                 "valid_accuracy": valid["accuracy"],
-                "learning_rate": float(optimizer.param_groups[0]["lr"]),
+                "learning_rate": float(optimizer.param_groups[0].get("lr", "nan")),
                 "seconds": time.perf_counter() - start,
             }
             rows.append(row)
@@ -255,7 +257,7 @@ class Run:
     optimizer: Optimizer
     train_loader: Batches
     valid_loader: Batches = ()
-    epochs: int = 1
+    epochs: int = 0  # As many as outside of `fit`.
     loss_fn: Loss = F.cross_entropy
     autocast: bool = False
     parts: Sequence[Part] = ()
@@ -274,7 +276,11 @@ class Run:
     def tell(self, event: str) -> None:
         """Call the method of this name of every part."""
         for part in self.parts:
-            getattr(part, event)(self)
+            try:
+                getattr(part, event)(self)
+            except Exception as error:  # Of the end of a training, too.
+                error.history = self.history
+                raise
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give the batches of the epoch, or what is left of it, and count them."""
@@ -320,8 +326,8 @@ class History:
         if self.monitor is None:
             return len(self.rows)
         sign = -1 if self.monitor.endswith("loss") else 1
-        finite = [row for row in self.rows if all(map(isfinite, row.values()))]  # Never best: nan.
-        best = max(finite, key=lambda row: sign * row[self.monitor], default={"epoch": 0})
+        rows = [row for row in self.rows if isfinite(row.get("valid_loss", 0) + row[self.monitor])]
+        best = max(rows, key=lambda row: sign * row[self.monitor], default={"epoch": 0})
         return best["epoch"]
 
 
@@ -378,9 +384,10 @@ def _predict(
             if not outputs:
                 check_batch(batch, model, loader)
             images, targets = _to_device(*batch, device)
-            outputs.append((model(images), targets))
-            if len(outputs) == 1:
-                check_logits(outputs[0][0], targets, loss_fn, loader)
+            logits = model(images)
+            if not outputs:
+                check_logits(logits, targets, loss_fn, loader)
+            outputs.append((logits.clone(), targets.clone()))  # Buffers get reused.
     return _join(outputs)
 
 
@@ -425,5 +432,4 @@ def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[A
 
 
 def _device_of(model: nn.Module) -> torch.device:
-    tensors = chain(model.parameters(), model.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))

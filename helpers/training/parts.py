@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from helpers.training.guards import check_positive, check_schedule
+from helpers.training.guards import check_positive, check_schedule, count_batches
 from helpers.training.wrappers import load_plain_state, plain_state
 
 
@@ -79,7 +80,7 @@ class FiniteGradients(Part):
     100
     """
 
-    order = -1
+    order = -2
     looks_on = True
 
     def __init__(self, every: int = 50) -> None:
@@ -116,9 +117,9 @@ class FiniteGradients(Part):
         self._usual = 0.9 * self._usual + 0.1 * norm if self._usual else norm
 
     def after_epoch(self, run: Any) -> None:
-        loss = run.history.rows[-1]["valid_loss"]
-        if not isfinite(loss):
-            self._stop(run, f"validation loss is {loss}")
+        for name in ("loss", "accuracy"):  # No accuracy: no target of the split counts.
+            if not isfinite(value := run.history.rows[-1][f"valid_{name}"]):
+                self._stop(run, f"validation {name} is {value}")
         for name, module in run.model.named_modules():
             variance = getattr(module, "running_var", None)  # A batch norm's.
             if variance is not None and not variance.isfinite().all():
@@ -155,6 +156,8 @@ class KeepBest(Part):
     'valid_loss'
     """
 
+    order = -1  # Before what may fail, or change the weights that were measured.
+
     def __init__(
         self, monitor: Literal["valid_accuracy", "valid_loss"] | None = "valid_accuracy"
     ) -> None:
@@ -181,7 +184,7 @@ class KeepBest(Part):
         self._weights = state["weights"]
 
     def _keep(self, model: nn.Module) -> None:
-        self._weights = {name: value.clone() for name, value in plain_state(model).items()}
+        self._weights = deepcopy(plain_state(model))
 
 
 class StopEarly(Part):
@@ -199,7 +202,7 @@ class StopEarly(Part):
         self.patience = patience
 
     def after_epoch(self, run: Any) -> None:
-        run.stop = run.epoch - run.history.best_epoch >= self.patience
+        run.stop |= run.epoch - run.history.best_epoch >= self.patience
 
 
 class ClipGradients(Part):
@@ -241,13 +244,15 @@ class Schedule(Part):
     def __init__(
         self, scheduler: LRScheduler, by: Literal["batch", "epoch", "metric"] | None = None
     ) -> None:
+        if not hasattr(scheduler, "step"):
+            raise TypeError(f"scheduler is {scheduler!r}; expected a schedule, such as StepLR")
         known = {"OneCycleLR": "batch", "ReduceLROnPlateau": "metric"}
         self.by = by or known.get(type(scheduler).__name__)
         self.scheduler = scheduler
 
     def before_training(self, run: Any) -> None:
-        for group in run.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])  # By which a resume knows it again.
+        for group in run.optimizer.param_groups:  # By which a resume knows it again.
+            group.setdefault("initial_lr", group.get("lr"))
         check_schedule(self.scheduler, self.by, run, count_batches(run.train_loader))
 
     def after_step(self, run: Any) -> None:
@@ -281,7 +286,7 @@ class ProgressBar(Part):
     def before_training(self, run: Any) -> None:
         batches = count_batches(run.train_loader)
         done = len(run.history.rows) * (batches or 0) + run.batch
-        total = batches and run.epochs * batches
+        total = batches and max(run.epochs, 1) * batches
         self._bar = tqdm(total=total, initial=done, desc="training")
 
     def after_step(self, run: Any) -> None:
@@ -296,7 +301,7 @@ class ProgressBar(Part):
 
 
 class Log(Part):
-    """Writes the history to a CSV file after every epoch.
+    """Writes the history to a CSV file after every epoch; where it cannot, a warning says so.
 
     Args:
         path: the file; its folder must be there.
@@ -311,7 +316,10 @@ class Log(Part):
         self.path = Path(path)
 
     def after_epoch(self, run: Any) -> None:
-        run.history.frame.to_csv(self.path, index=False)
+        try:
+            run.history.frame.to_csv(self.path, index=False)
+        except OSError as error:
+            warnings.warn(f"training goes on without its log: {error}", stacklevel=2)
 
 
 class LiveCurves(Part):
@@ -342,15 +350,3 @@ class LiveCurves(Part):
         else:
             self._shown.update(figure)
         plt.close(figure)
-
-
-def count_batches(loader: Any) -> int | None:
-    """How many batches a loader gives; None where it does not know, as with a stream.
-
-    >>> count_batches(iter([])) is None
-    True
-    """
-    try:
-        return len(loader)
-    except TypeError:
-        return None
