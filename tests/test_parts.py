@@ -518,3 +518,14 @@ def test_a_log_that_cannot_be_written_ends_no_training(tmp_path):
     with pytest.warns(UserWarning, match="goes on without its log"):
         history = fit(model, make_loader(), make_loader(), sgd(model), 2, parts=parts)
     assert len(history.rows) == 2
+
+
+@pytest.mark.parametrize("every", [1, 3, None])
+def test_statistics_that_overflow_reach_neither_file_nor_best_weights(tmp_path, every):
+    model = make_model()
+    parts = [ClipGradients(1.0), Checkpoint(tmp_path / "run.pt", every=every)]
+    bright = [(images * 1e25, targets) for images, targets in make_loader()]
+    with pytest.raises(FloatingPointError, match="running variance of 1 is not finite"):
+        fit(model, bright, make_loader(), sgd(model), 2, parts=parts)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    assert not (tmp_path / "run.pt").exists()

@@ -96,9 +96,16 @@ class FiniteGradients(Part):
         bad = torch.where(finite, float("inf"), float(run.batch))
         self._bad = bad if self._bad is None or run.batch == 1 else torch.minimum(bad, self._bad)
         if run.device.type == "cpu" or run.batch % self.every == 0:
-            self.before_keeping(run)
+            self._look(run)
 
     def before_keeping(self, run: Any) -> None:
+        self._look(run)
+        for name, module in run.model.named_modules():
+            variance = getattr(module, "running_var", None)  # A batch norm's.
+            if variance is not None and not variance.isfinite().all():
+                self._stop(run, f"running variance of {name} is not finite")
+
+    def _look(self, run: Any) -> None:
         if self._bad is None:
             return
         batch, norm = float(self._bad), float(self._norm)
@@ -120,10 +127,6 @@ class FiniteGradients(Part):
         for name in ("loss", "accuracy"):  # No accuracy: no target of the split counts.
             if not isfinite(value := run.history.rows[-1][f"valid_{name}"]):
                 self._stop(run, f"validation {name} is {value}")
-        for name, module in run.model.named_modules():
-            variance = getattr(module, "running_var", None)  # A batch norm's.
-            if variance is not None and not variance.isfinite().all():
-                self._stop(run, f"running variance of {name} is not finite")
 
     def _stop(self, run: Any, what: str) -> None:
         where = f"in epoch {run.epoch}: " if run.epoch else ""
