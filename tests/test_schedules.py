@@ -455,3 +455,19 @@ def test_finder_names_what_is_wrong():
     broken = [(images * float("nan"), targets) for images, targets in batches]
     with pytest.raises(ValueError, match="gave 0 finite steps"):
         find_learning_rate(model, broken, optimizer)
+
+
+def test_finder_copies_a_loss_with_parameters():
+    class Tempered(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, logits, targets):
+            return torch.nn.functional.cross_entropy(logits * self.scale, targets)
+
+    model, batches = make_task()
+    loss = Tempered()
+    optimizer = torch.optim.SGD([*model.parameters(), *loss.parameters()], lr=1.0)
+    find_learning_rate(model, batches, optimizer, loss_fn=loss, steps=10)
+    assert loss.scale.item() == 1.0

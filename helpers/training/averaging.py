@@ -46,7 +46,9 @@ class ExponentialMovingAverage(Part):
 
     def before_training(self, run: Any) -> None:
         self._pair(run.model)  # Refused now, if it is of another model.
-        run.measured = self.model.to(memory_format=torch.channels_last)
+        run.measured = self.model
+        if all(parameter.ndim < 5 for parameter in self.model.parameters()):
+            self.model.to(memory_format=torch.channels_last)
 
     def after_step(self, run: Any) -> None:
         self.update(run.model)

@@ -58,7 +58,8 @@ def find_learning_rate(
     if not 0 < low < high or steps < 2:
         found = f"low is {low} and high {high}, steps is {steps}"
         raise ValueError(f"{found}; expected 0 < low < high and 2 steps or more")
-    model, optimizer = deepcopy((model, optimizer))  # Together, so that they share parameters.
+    # Together, so that they share parameters; a loss may have some, too.
+    model, optimizer, loss_fn = deepcopy((model, optimizer, loss_fn))
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = low * rate / max(rates) if max(rates) else low
