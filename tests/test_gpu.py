@@ -13,11 +13,9 @@ from helpers.training import (
     Checkpoint,
     ClipGradients,
     ExponentialMovingAverage,
-    Part,
     evaluate,
     fit,
     pick_device,
-    train_one_epoch,
 )
 
 pytestmark = pytest.mark.skipif(not torch.accelerator.is_available(), reason="no GPU here")
@@ -35,14 +33,14 @@ def test_neither_steps_nor_batches_wait_for_the_device():
     optimizer = AdamW(model.parameters(), 1e-3)
     parts = [ClipGradients(1.0), ExponentialMovingAverage(model)]
 
-    class Strict(Part):
+    class Strict:
         """From the second batch to the end of the epoch, whatever waits for the GPU raises."""
 
         def after_step(self, run):
             torch.cuda.set_sync_debug_mode("error" if run.batch < 5 else "default")
 
     try:
-        train_one_epoch(model, gpu_loader(), optimizer, parts=[*parts, Strict()])
+        fit(model, gpu_loader(), gpu_loader(), optimizer, 1, parts=[*parts, Strict()])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

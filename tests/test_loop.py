@@ -15,9 +15,9 @@ from helpers.training import (
     ClipGradients,
     ExponentialMovingAverage,
     KeepBest,
+    Schedule,
     StopEarly,
     evaluate,
-    evaluating,
     fit,
     predict_logits,
     train_mode,
@@ -70,8 +70,8 @@ def test_mixed_pictures_train_and_count_by_the_likeliest():
     mixed = [cut_mix(images, targets) for images, targets in make_loader()]
     model = make_model()
     found = evaluate(model, mixed)
-    with evaluating(model):
-        hits = [model(images).argmax(1) == targets.argmax(1) for images, targets in mixed]
+    judge = copy.deepcopy(model).eval()
+    hits = [judge(images).argmax(1) == targets.argmax(1) for images, targets in mixed]
     assert found["accuracy"] == pytest.approx(torch.cat(hits).float().mean().item())
     result = train_one_epoch(model, mixed, torch.optim.SGD(model.parameters(), 0.1))
     assert math.isfinite(result["loss"])
@@ -83,8 +83,8 @@ def test_some_batches_may_be_mixed_and_others_not():
     batches = [cut_mix(*pair) if n % 2 else pair for n, pair in enumerate(make_loader())]
     model = make_model()
     found = evaluate(model, batches)
-    with evaluating(model):
-        logits = torch.cat([model(images) for images, _ in batches])
+    judge = copy.deepcopy(model).eval()
+    logits = torch.cat([judge(images) for images, _ in batches]).detach()
     targets = [t if t.ndim == 2 else F.one_hot(t, 5).float() for _, t in batches]
     assert found["loss"] == pytest.approx(F.cross_entropy(logits, torch.cat(targets)).item())
     assert found["count"] == COUNT
@@ -135,9 +135,11 @@ def test_evaluation_changes_neither_weights_nor_modes():
 
 def test_modes_come_back_after_an_error():
     model = make_model()
-    with pytest.raises(TypeError), evaluating(model):
-        model("no tensor")
-    assert all(module.training for module in model.modules())
+    model[1].eval()
+    batches = [*make_loader(), (torch.rand(4, 1, 8, 8), torch.arange(4))]
+    with pytest.raises(RuntimeError):
+        evaluate(model, batches)
+    assert [module.training for module in model] == [True, False, True, True, True, True]
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics():
@@ -175,9 +177,8 @@ def test_clipping_limits_the_step():
     model = make_model()
     before = copy.deepcopy(model)
     loader = make_loader(COUNT)
-    train_one_epoch(
-        model, loader, torch.optim.SGD(model.parameters(), 1.0), parts=[ClipGradients(0.01)]
-    )
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    fit(model, loader, loader, optimizer, 1, parts=[ClipGradients(0.01), KeepBest(None)])
     pairs = zip(model.parameters(), before.parameters(), strict=True)
     moved = sum(((new - old) ** 2).sum() for new, old in pairs).sqrt()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
@@ -190,7 +191,8 @@ def test_autocast_computes_in_bfloat16():
     train_one_epoch(
         model, make_loader(COUNT), torch.optim.SGD(model.parameters(), 0.1), autocast=True
     )
-    evaluate(model, make_loader(COUNT), autocast=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        evaluate(model, make_loader(COUNT))
     evaluate(model, make_loader(COUNT))
     assert seen == [torch.bfloat16, torch.bfloat16, torch.float32]
 
@@ -239,7 +241,7 @@ def test_schedule_steps_by_batch_or_epoch(step_scheduler):
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     history = fit(
         model, make_loader(), make_loader(), optimizer, 3,
-        scheduler=scheduler, step_scheduler=step_scheduler,
+        parts=[Schedule(scheduler, step_scheduler)],
     )  # fmt: skip
     batches = len(make_loader())
     halvings = [batches, 2 * batches, 3 * batches] if step_scheduler == "batch" else [0, 1, 2]
@@ -256,7 +258,7 @@ def test_schedule_steps_by_what_was_measured(mode):
     scheduler.step = lambda metric: (given.append(metric), step(metric))
     history = fit(
         model, make_loader(), make_loader(), optimizer, 3,
-        scheduler=scheduler, step_scheduler="metric",
+        parts=[Schedule(scheduler, "metric")],
     )  # fmt: skip
     column = "valid_loss" if mode == "min" else "valid_accuracy"
     assert given == history.frame[column].tolist()

@@ -25,7 +25,6 @@ from helpers.training import (
     LiveCurves,
     Log,
     OneCycleLR,
-    Part,
     ReduceLROnPlateau,
     Run,
     Schedule,
@@ -41,7 +40,7 @@ def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr)
 
 
-class Diary(Part):
+class Diary:
     """Writes down what it is told."""
 
     looks_on = True
@@ -61,7 +60,7 @@ class Diary(Part):
         assert not torch.equal(self.weight, run.model[0].weight)
 
     def after_epoch(self, run):
-        self.lines.append(("epoch", len(run.history.rows)))
+        self.lines.append(("epoch", len(run.rows)))
 
     def after_training(self, run):
         self.lines.append("end")
@@ -77,10 +76,10 @@ def test_parts_are_told_everything_in_order():
 
 
 def test_a_part_in_ten_lines_can_stop_the_training_and_move_the_rate():
-    class Halve(Part):
+    class Halve:
         def after_epoch(self, run):
             run.optimizer.param_groups[0]["lr"] /= 2
-            run.stop = run.history.rows[-1]["learning_rate"] < 0.03
+            run.stop = run.rows[-1]["learning_rate"] < 0.03
 
     model = make_model()
     history = fit(model, make_loader(), make_loader(), sgd(model), 10, parts=[Halve()])
@@ -113,8 +112,9 @@ def test_what_is_not_finite_is_caught_before_the_step(wrap, clipped):
     model = make_model()
     before = copy.deepcopy(model)
     parts = [ClipGradients(1.0)] if clipped else []
+    loaders = make_loader(), make_loader()
     with pytest.raises(FloatingPointError, match="gradient's norm of batch 1 is nan") as caught:
-        train_one_epoch(wrap(model), make_loader(), sgd(model), loss_fn=Inverse(), parts=parts)
+        fit(wrap(model), *loaders, sgd(model), 1, loss_fn=Inverse(), parts=parts)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before.get_parameter(name)), name
     images, targets = caught.value.batch
@@ -141,15 +141,17 @@ def test_neither_weights_nor_file_are_spoilt(tmp_path, broken):
         assert all(t.isfinite().all() for t in load_checkpoint(path)["model"].values())
 
 
+class Afar(torch.Tensor):
+    device = torch.device("cuda")
+
+
 class AsOnAGpu(FiniteGradients):
     """Looks as seldom as on a GPU, where each look would have to wait."""
 
     def before_step(self, run):
-        device, run.device = run.device, torch.device("cuda")
-        try:
-            super().before_step(run)
-        finally:
-            run.device = device
+        loss, run.loss = run.loss, run.loss.as_subclass(Afar)
+        super().before_step(run)
+        run.loss = loss
 
 
 @pytest.mark.parametrize("every", [1, 3, 100, None])
@@ -186,17 +188,19 @@ def test_weights_that_explode_in_the_last_step_are_never_the_best():
 
 
 def test_a_monitor_of_nan_is_never_the_best():
-    from helpers.training import History
-
-    values = [math.nan, 2.0, math.nan, 1.0, math.nan]
-    rows = [{"epoch": n, "valid_loss": v} for n, v in enumerate(values, start=1)]
-    assert History(rows, "valid_loss").best_epoch == 4
-    assert History(rows[:1], "valid_loss").best_epoch == 0
+    run, keep = Run(model=make_model(), measured=make_model(), rows=[]), KeepBest("valid_loss")
+    keep.before_training(run)
+    best = []
+    for run.epoch, value in enumerate([math.nan, 2.0, math.nan, 1.0, math.nan], start=1):
+        run.rows.append({"epoch": run.epoch, "valid_loss": value})
+        keep.after_epoch(run)
+        best.append(run.best_epoch)
+    assert best == [0, 2, 2, 4, 4]
 
 
 @pytest.mark.parametrize("monitor", ["valid_loss", None])
 def test_ctrl_c_leaves_best_weights_history_and_file(tmp_path, monitor):
-    class CtrlC(Part):
+    class CtrlC:
         looks_on = True
 
         def before_step(self, run):
@@ -251,10 +255,10 @@ def test_one_cycle_and_plateau_know_their_unit():
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
     steps = 2 * len(make_loader())
     cycle = OneCycleLR(optimizer, 0.1, steps)
-    fit(model, make_loader(), make_loader(), optimizer, 2, scheduler=cycle)
+    fit(model, make_loader(), make_loader(), optimizer, 2, parts=[Schedule(cycle)])
     assert cycle.last_epoch == steps
     plateau = ReduceLROnPlateau(optimizer, patience=0)
-    fit(model, make_loader(), make_loader(), optimizer, 2, scheduler=plateau)
+    fit(model, make_loader(), make_loader(), optimizer, 2, parts=[Schedule(plateau)])
     assert plateau.last_epoch == 2
 
 
@@ -290,8 +294,7 @@ def test_a_schedule_moved_as_another_kind_is_refused(mistake):
     before = copy.deepcopy(model)
     with pytest.raises(ValueError, match=message):
         fit(
-            model, make_loader(), make_loader(), optimizer, 3, scheduler=scheduler,
-            step_scheduler=by,
+            model, make_loader(), make_loader(), optimizer, 3, parts=[Schedule(scheduler, by)],
         )  # fmt: skip
     assert same(model, before)
 
@@ -311,8 +314,7 @@ def test_a_training_that_ends_within_its_schedule_is_told_so(make):
     by = None if isinstance(scheduler, lr_scheduler.OneCycleLR) else "batch"
     with pytest.warns(UserWarning, match="it ends within the schedule"):
         fit(
-            model, make_loader(), make_loader(), optimizer, 1, scheduler=scheduler,
-            step_scheduler=by,
+            model, make_loader(), make_loader(), optimizer, 1, parts=[Schedule(scheduler, by)],
         )  # fmt: skip
 
 
@@ -326,7 +328,7 @@ def test_an_old_keyword_names_its_part(keyword):
         fit(model, make_loader(), make_loader(), sgd(model), 1, **{keyword: None})
     with pytest.raises(TypeError, match="no argument 'epoch'"):
         fit(model, make_loader(), make_loader(), sgd(model), 1, epoch=3)
-    with pytest.raises(TypeError, match="expected a Part"):
+    with pytest.raises(TypeError, match="expected an object such as"):
         fit(model, make_loader(), make_loader(), sgd(model), 1, parts=[KeepBest])
 
 
@@ -348,11 +350,11 @@ def test_epochs_that_train_nothing_are_refused(epochs):
         fit(model, make_loader(), make_loader(), sgd(model), epochs)
 
 
-def test_schedules_for_one_epoch_are_parts_too():
+def test_a_schedule_by_batch_moves_within_one_epoch():
     model = make_model()
     optimizer = sgd(model, 1e-3)
     schedule = Schedule(lr_scheduler.ExponentialLR(optimizer, 0.5), "batch")
-    train_one_epoch(model, make_loader(), optimizer, parts=[schedule])
+    fit(model, make_loader(), make_loader(), optimizer, 1, parts=[schedule])
     assert optimizer.param_groups[0]["lr"] == 1e-3 * 0.5 ** len(make_loader())
 
 
@@ -367,9 +369,10 @@ def test_a_step_reads_nothing_from_the_device(kind):
     diary = Diary()
     diary.before_step = lambda run: diary.lines.append(run.batch)
     diary.after_step = lambda run: None
-    run = Run(model, AdamW(model.parameters(), 1e-3), [batch] * 5, parts=[*parts, diary])
+    optimizer = AdamW(model.parameters(), 1e-3)
+    run = Run(model=model, optimizer=optimizer, parts=[*parts, diary], outputs=[], rows=[])
     with pytest.raises((RuntimeError, NotImplementedError)):  # Read when the epoch is over.
-        train_one_epoch(model, run.train_loader, run.optimizer, run=run)
+        train_one_epoch(model, [batch] * 5, optimizer, run=run)
     assert diary.lines == [1, 2, 3, 4, 5]
 
 
@@ -388,7 +391,7 @@ def test_quiet_troubles_are_said_once():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("monitor", ["valid_loss", None])
 def test_what_fails_after_an_epoch_leaves_the_weights_that_the_history_names(error, monitor):
-    class Fails(Part):
+    class Fails:
         def after_epoch(self, run):
             if run.epoch == 2:
                 raise error
@@ -406,7 +409,7 @@ def test_what_fails_after_an_epoch_leaves_the_weights_that_the_history_names(err
 
 
 def test_an_error_at_the_very_end_carries_the_history():
-    class Fails(Part):
+    class Fails:
         def after_training(self, run):
             raise OSError("no space")
 
@@ -418,7 +421,7 @@ def test_an_error_at_the_very_end_carries_the_history():
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_two_parts_may_stop_a_training(place):
-    class Enough(Part):
+    class Enough:
         def after_epoch(self, run):
             run.stop = run.stop or run.epoch == 2
 
@@ -428,9 +431,9 @@ def test_two_parts_may_stop_a_training(place):
 
 
 def test_columns_of_a_part_do_not_choose_the_best_epoch():
-    class Columns(Part):
+    class Columns:
         def after_epoch(self, run):
-            run.history.rows[-1] |= {"note": "x", "area": math.nan}
+            run.rows[-1] |= {"note": "x", "area": math.nan}
 
     model = make_model()
     history = fit(model, make_loader(), make_loader(), sgd(model), 2, parts=[Columns()])
@@ -455,7 +458,7 @@ def test_a_warm_up_before_a_cosine_is_as_long_as_both(by):
         inner = [lr_scheduler.LinearLR(o, total_iters=1), lr_scheduler.CosineAnnealingLR(o, rest)]
         schedule = lr_scheduler.SequentialLR(o, inner, [1])
         loaders = make_loader(), make_loader()
-        history = fit(model, *loaders, o, 3, scheduler=schedule, step_scheduler=by)
+        history = fit(model, *loaders, o, 3, parts=[Schedule(schedule, by)])
         assert len(history.rows) == 3
 
     train(steps - 1)
@@ -475,18 +478,18 @@ def test_a_schedule_that_cannot_go_on_is_refused():
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     loaders = make_loader(), make_loader()
     cycle = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=2 * len(make_loader()))
-    fit(model, *loaders, optimizer, 2, scheduler=cycle)
+    fit(model, *loaders, optimizer, 2, parts=[Schedule(cycle)])
     refused = {
-        r"OneCycleLR ends after 10 steps and this training takes 20": {"scheduler": cycle},
-        "asks for the epoch": {"scheduler": Timed(), "step_scheduler": "metric"},
-        "a schedule, twice": {"scheduler": cycle, "parts": [Schedule(cycle)]},
+        r"OneCycleLR ends after 10 steps and this training takes 20": [Schedule(cycle)],
+        "asks for the epoch": [Schedule(Timed(), "metric")],
+        "a schedule, twice": [Schedule(cycle), Schedule(cycle)],
     }
-    for message, settings in refused.items():
+    for message, parts in refused.items():
         with pytest.raises(ValueError, match=message):
-            fit(model, *loaders, optimizer, 2, **settings)
-    for settings in ({"scheduler": "cosine"}, {"step_scheduler": "batch"}):
+            fit(model, *loaders, optimizer, 2, parts=parts)
+    for scheduler in ("cosine", None):
         with pytest.raises(TypeError, match="expected a schedule"):
-            fit(model, *loaders, optimizer, 2, **settings)
+            Schedule(scheduler)
 
 
 def test_parts_are_a_list_and_each_is_there_once():
@@ -504,12 +507,17 @@ def test_parts_of_fit_work_for_one_epoch(tmp_path):
 
     model = make_model()
     parts = [ProgressBar(), Checkpoint(tmp_path / "run.pt", every=2)]
-    train_one_epoch(model, make_loader(), sgd(model), parts=parts)
-    assert load_checkpoint(tmp_path / "run.pt")["batch"] == 4
+    run = Run(
+        model=model, train_loader=make_loader(), optimizer=sgd(model), loss_fn=F.cross_entropy
+    )
+    run.parts, run.rows, run.outputs = parts, [], []
+    run.tell("before_training")
+    train_one_epoch(model, run.train_loader, run.optimizer, run=run)
+    assert len(load_checkpoint(tmp_path / "run.pt")["outputs"]) == 4
     optimizer = sgd(model)
     parts = [Schedule(lr_scheduler.StepLR(optimizer, 1))]
     with pytest.raises(ValueError, match="StepLR moves by"):
-        train_one_epoch(model, make_loader(), optimizer, parts=parts)
+        fit(model, make_loader(), make_loader(), optimizer, 1, parts=parts)
 
 
 def test_a_log_that_cannot_be_written_ends_no_training(tmp_path):

@@ -12,7 +12,7 @@ import hashlib, sys, warnings
 import torch
 from helpers.data import Augment, make_loaders, make_worker_loaders
 from helpers.models import CardCNN
-from helpers.training import AdamW, OneCycleLR, fit, seed_everything
+from helpers.training import AdamW, OneCycleLR, Schedule, fit, seed_everything
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)
@@ -21,7 +21,7 @@ loaders = {loaders}
 model = CardCNN(widths=(8, 16, 32, 64))
 optimizer = AdamW(model.parameters(), 1e-3)
 scheduler = OneCycleLR(optimizer, 1e-2, 2 * len(loaders.train))
-history = fit(model, loaders.train, loaders.valid, optimizer, 2, scheduler=scheduler)
+history = fit(model, loaders.train, loaders.valid, optimizer, 2, parts=[Schedule(scheduler)])
 weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
 print(hashlib.sha256(weights).hexdigest(), history.frame["valid_loss"].tolist())
 """

@@ -20,7 +20,7 @@ from helpers.training import (
     ClipGradients,
     ExponentialMovingAverage,
     KeepBest,
-    Part,
+    Schedule,
     StopEarly,
     fit,
     load_checkpoint,
@@ -29,7 +29,7 @@ from helpers.training import (
 EPOCHS = 4
 
 
-class StopAt(Part):
+class StopAt:
     """Breaks the training off in the middle of an epoch, as a killed process would."""
 
     looks_on = True
@@ -93,7 +93,7 @@ def train(path: Path, kind: str, epochs: int = EPOCHS, resume: bool = False, par
         parts.append(ExponentialMovingAverage(model, 0.9))
     valid = make_loader(shuffle=False)
     return model, fit(
-        model, loader, valid, optimizer, epochs, loss_fn=loss, scheduler=scheduler, parts=parts
+        model, loader, valid, optimizer, epochs, loss_fn=loss, parts=[Schedule(scheduler), *parts]
     )
 
 
@@ -186,11 +186,12 @@ def resume(path, *, model=None, make=torch.optim.SGD, lr=0.1, loader=None, sched
     model = make_model() if model is None else model
     optimizer = make(model.parameters(), lr)
     scheduler = schedule(optimizer) if schedule else None
-    parts = [*more.pop("parts", []), Checkpoint(path, resume=True, notes=more.pop("notes", None))]
+    parts = [Schedule(scheduler, "epoch")] if schedule else []
+    parts += [*more.pop("parts", []), Checkpoint(path, resume=True, notes=more.pop("notes", None))]
     loader = make_loader() if loader is None else loader
     fit(
         model, loader, make_loader(), optimizer, more.pop("epochs", 2),
-        scheduler=scheduler, step_scheduler="epoch" if schedule else None, parts=parts, **more,
+        parts=parts, **more,
     )  # fmt: skip
     return model
 
@@ -239,8 +240,11 @@ def test_what_may_differ_does(finished, tmp_path):
     path = tmp_path / "copy.pt"
     path.write_bytes(finished.read_bytes())
 
-    class Watch(Part):
+    class Watch:
         looks_on = True
+
+        def after_epoch(self, run):
+            pass
 
     model = make_model()
     resume(path, model=torch.compile(model, backend="eager"), parts=[Watch()])
@@ -250,7 +254,7 @@ def test_what_may_differ_does(finished, tmp_path):
 
 @pytest.mark.parametrize("kind", ["one cycle", "plateau", "average"])
 def test_after_ctrl_c_the_same_cell_goes_on_with_the_same_objects(tmp_path, kind):
-    class CtrlC(Part):
+    class CtrlC:
         looks_on = True
         at = (3, 2)
 
@@ -272,8 +276,8 @@ def test_after_ctrl_c_the_same_cell_goes_on_with_the_same_objects(tmp_path, kind
         work = [model, make_loader(), make_loader(), optimizer, 4]
         if interrupt:
             with pytest.warns(UserWarning, match="interrupted"):
-                fit(*work, scheduler=scheduler, parts=[CtrlC(), *parts])
-        return fit(*work, scheduler=scheduler, parts=parts), model
+                fit(*work, parts=[CtrlC(), Schedule(scheduler), *parts])
+        return fit(*work, parts=[Schedule(scheduler), *parts]), model
 
     history, model = cell(interrupt=False)
     same_history, again = cell(interrupt=True)
@@ -364,7 +368,7 @@ def test_a_file_of_version_0_1_is_read_and_not_gone_on_with(tmp_path):
     old = {"model": make_model().state_dict(), "rows": [], "best_weights": {}, "loader": None}
     torch.save(old, tmp_path / "run.pt")
     assert load_checkpoint(tmp_path / "run.pt")["rows"] == []
-    with pytest.raises(ValueError, match=r"run\.pt was written by version 0\.1"):
+    with pytest.raises(ValueError, match=r"run\.pt was written by an older version"):
         resume(tmp_path / "run.pt")
 
 
@@ -528,7 +532,7 @@ FEEDERS = {
 }
 
 
-class Thaw(Part):
+class Thaw:
     """Lets a frozen layer learn after the first epoch."""
 
     def after_epoch(self, run):

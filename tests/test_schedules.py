@@ -450,7 +450,7 @@ def test_finder_names_what_is_wrong():
         find_learning_rate(model, batches, optimizer, low=1.0, high=0.1)
     with pytest.raises(ValueError, match="steps is 1"):
         find_learning_rate(model, batches, optimizer, steps=1)
-    with pytest.raises(ValueError, match="loader gave no batch"):
+    with pytest.raises(ValueError, match="gives no batch"):
         find_learning_rate(model, [], optimizer)
     broken = [(images * float("nan"), targets) for images, targets in batches]
     with pytest.raises(ValueError, match="gave 0 finite steps"):

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from helpers.training.parts import Part
 from helpers.training.wrappers import bare
 
 
-class ExponentialMovingAverage(Part):
+class ExponentialMovingAverage:
     """Keeps a smoothed copy of a model, which often does better than the model itself.
 
     average ← d · average + (1 - d) · model, after every optimizer step. With d near 1 the first

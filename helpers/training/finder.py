@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from helpers.training.guards import check_run
 from helpers.training.loop import Run, train_one_epoch
-from helpers.training.parts import Part, Schedule
+from helpers.training.parts import Schedule
 from helpers.training.schedules import ExponentialLR
 
 
@@ -65,18 +65,20 @@ def find_learning_rate(
         group["lr"] = low * rate / max(rates) if max(rates) else low
     rising = Schedule(ExponentialLR(optimizer, (high / low) ** (1 / (steps - 1))), "batch")
     diary = LossDiary()
-    run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=[rising, diary])
-    check_run(run)
     batches = islice(chain.from_iterable(repeat(loader, steps)), steps)
-    run.rest = takewhile(lambda _: not diary.over, batches)
-    train_one_epoch(model, loader, optimizer, loss_fn=loss_fn, run=run)
+    feed = takewhile(lambda _: not diary.over, batches)
+    run = Run(model=model, train_loader=loader, optimizer=optimizer, loss_fn=loss_fn, outputs=[])
+    run.parts = [rising, diary]
+    check_run(run)
+    run.tell("before_training")
+    train_one_epoch(model, feed, optimizer, loss_fn=loss_fn, run=run)
     frame = pd.DataFrame(diary.rows, columns=["learning_rate", "loss", "smooth"])
     if len(frame) < 2:
         raise ValueError(f"loader and loss gave {len(frame)} finite steps; expected 2 or more")
     return float(frame["learning_rate"][frame["smooth"].idxmin()]) / 10, frame
 
 
-class LossDiary(Part):
+class LossDiary:
     """Writes down rate and loss of every step, until the loss is far above its best."""
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 None of it changes a number: a loop copied without it gives the same weights.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
@@ -12,6 +13,7 @@ from math import inf
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
@@ -31,8 +33,8 @@ def check_positive(name: str, value: float, *, whole: bool = False) -> None:
         raise ValueError(f"{name} is {value!r}; expected {kind}")
 
 
-def check_parts(parts: Iterable[Any], old_keywords: dict[str, Any]) -> None:
-    """Refuse what is no part, and name the part that took the place of an old keyword."""
+def check_keywords(old_keywords: dict[str, Any]) -> None:
+    """Name the part that took the place of an old keyword."""
     new = {
         "average": "ExponentialMovingAverage(model, 0.999)",
         "checkpoint": "Checkpoint(path)",
@@ -43,32 +45,48 @@ def check_parts(parts: Iterable[Any], old_keywords: dict[str, Any]) -> None:
         "progress": "ProgressBar()",
         "resume": "Checkpoint(path, resume=True)",
         "scheduler": "Schedule(scheduler, 'batch')",
+        "step_scheduler": "Schedule(scheduler, 'batch')",
     }
     for name in old_keywords:
+        if name == "parts":
+            raise TypeError("parts= is of fit: for one epoch with parts call fit(..., epochs=1)")
         if name in new:
             raise TypeError(f"{name}= is a part since version 0.2: pass parts=[{new[name]}]")
         raise TypeError(f"there is no argument {name!r}")
+
+
+def check_parts(parts: Any) -> None:
+    """Refuse what is no part, or is there twice."""
     if not isinstance(parts, list | tuple):  # A generator would be used up by looking at it.
         raise TypeError(f"parts is {parts!r}; expected a list, such as [ClipGradients(1.0)]")
+    events = "before_training before_epoch before_step after_step before_keeping after_epoch"
     for part in parts:
-        if isinstance(part, type) or not hasattr(part, "looks_on"):
-            raise TypeError(f"parts holds {part!r}; expected a Part, such as ClipGradients(1.0)")
+        told = {name for name in dir(part) if re.match("(before|after)_", name)}
+        if isinstance(part, type) or not told or told - {*events.split(), "after_training"}:
+            raise TypeError(
+                f"parts holds {part!r}; expected an object such as ClipGradients(1.0), with "
+                f"methods named {events} after_training"
+            )
+    if len({id(getattr(part, "scheduler", part)) for part in parts}) < len(parts):
+        raise ValueError("parts holds a part, or a schedule, twice; each would do its work twice")
 
 
-def check_run(run: Any, watch: Any = None) -> None:
-    """Refuse what cannot learn, before any batch, and let `watch` look at every step."""
+def check_run(run: Any, *lookers: Any) -> None:
+    """Refuse what cannot learn, before any batch, and let `lookers` look on where none does."""
+    if run is None:  # A training has looked already.
+        return
     if not isinstance(run.optimizer, Optimizer):
         raise TypeError(f"optimizer is {run.optimizer!r}; expected one, such as SGD(...)")
     if any(map(is_lazy, run.model.parameters())):
         raise ValueError("model has lazy layers: call model(images) once, then make the optimizer")
     if not torch.is_grad_enabled():
         raise ValueError("gradients are switched off; train outside of no_grad and inference_mode")
-    if len({id(getattr(part, "scheduler", part)) for part in run.parts}) < len(run.parts):
-        raise ValueError("parts holds a part, or a schedule, twice; each would do its work twice")
-    for name in ("train_loader", "valid_loader"):
+    if not any(True for _ in run.model.parameters()):
+        raise ValueError("model has no parameters: there is nothing to train")
+    for name in ("train_loader", "valid_loader") if run.epochs else ("train_loader",):
         loader = getattr(run, name)
         check_preprocessing(bare(run.model), loader)
-        if run.epochs and count_batches(loader) == 0:
+        if count_batches(loader) == 0:
             raise ValueError(f"{name} gives no batch; are there fewer pictures than one takes?")
         if run.epochs > 1 and isinstance(loader, Iterator):
             raise ValueError(
@@ -96,28 +114,39 @@ def check_run(run: Any, watch: Any = None) -> None:
     scheduled = any(hasattr(part, "scheduler") for part in run.parts)
     if not scheduled and all(group.get("lr") == 0 for group in run.optimizer.param_groups):
         _warn("the learning rate is 0 in all groups: no weight will move")
-    if watch is not None and not any(isinstance(part, type(watch)) for part in run.parts):
-        run.parts.insert(0, watch)
+    missing = (x for x in lookers if not any(isinstance(part, type(x)) for part in run.parts))
+    run.parts = [*missing, *run.parts]
     run.head = [parameter.detach().clone() for parameter in _head(run.model)]
 
 
-def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
-    """Refuse a first batch that is no pair of tensors, or that the model cannot take."""
+def check_step(run: Any, **news: Any) -> None:
+    """Where no part is told, let those look that `check_run` has put there: now, or at the end."""
+    if run is not None:
+        run.tell("before_step" if news else "before_keeping", **news)
+
+
+def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool = True) -> None:
+    """Refuse what is no pair of tensors, and a first batch that the model cannot take."""
     kinds = [type(each).__name__ for each in batch] if isinstance(batch, list | tuple) else []
     if len(kinds) != 2 or not all(isinstance(each, Tensor) for each in batch):
         raise ValueError(
             f"loader gives {type(batch).__name__} {kinds}; expected pairs of tensors, (images, "
             "targets); for several inputs or targets write the loop by hand, as notebook 04 does"
         )
-    check_preprocessing(bare(model), loader)
     images = batch[0]
     counts = [len(each) if each.ndim else 0 for each in batch]
     if counts[0] != counts[1] or 0 in counts:  # As where a Dataset is given without a DataLoader.
         raise ValueError(f"a batch has {counts[0]} images and {counts[1]} targets")
+    if not first:
+        return
+    check_preprocessing(bare(model), loader)
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None or images.device.type == "meta":
         return
-    if error := _refusal(model, images[:2]) and _refusal(model, images):
+    answer, error = _trial_answer(model, images[:2])
+    if error:  # Some models are built for one batch size.
+        answer, error = _trial_answer(model, images)
+    if error:
         mend = "the shape that it was built for"
         if images.dtype != weight.dtype:
             mend = f"{weight.dtype}: images.to({weight.dtype})"
@@ -126,13 +155,19 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
             f"images are {images.dtype} {tuple(images.shape)} and the model's weights "
             f"{weight.dtype}, which do not go together ({error}); expected {mend}"
         )
+    if not isinstance(answer, Tensor | None):
+        raise ValueError(
+            f"the model returns a {type(answer).__name__}; expected one tensor of logits (B, "
+            "classes). For several heads or auxiliary outputs write the loop by hand, as notebook "
+            "04 does, or wrap the model in one that returns the logits to be measured"
+        )
     held = getattr(loader, "dataset", getattr(loader, "targets", None))
     dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
     kind = nn.modules.batchnorm._BatchNorm
     norms = any(isinstance(m, kind) and m.training for m in model.modules())
     one_left = not dropped and len(held) % len(images) == 1
     one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
-    if norms and one_left and (error := _refusal(model, images[:1], training=True)):
+    if norms and one_left and (error := _trial_answer(model, images[:1], training=True)[1]):
         raise ValueError(
             "the last batch of an epoch holds one picture, from which batch norm cannot learn "
             f"({error}); pass drop_last=True to the loader, or another batch_size"
@@ -140,23 +175,15 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any]) -> None:
 
 
 def check_logits(
-    logits: Any, targets: Tensor, loss_fn: Callable[..., Tensor] | None, loader: Iterable[Any]
+    logits: Tensor, targets: Tensor, loss_fn: Callable[..., Tensor], loader: Any = None
 ) -> None:
     """Refuse a first answer that is no table of classes, or whose loss is no scalar."""
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"the model returns a {type(logits).__name__}; expected one tensor of logits (B, "
-            "classes). For several heads or auxiliary outputs write the loop by hand, as notebook "
-            "04 does, or wrap the model in one that returns the logits to be measured"
-        )
     shape = tuple(logits.shape)
     if logits.ndim < 2 or shape[1] < 2 or len(logits) != len(targets):
         raise ValueError(
             f"the model returns {shape} for targets {tuple(targets.shape)}; expected logits "
             f"({len(targets)}, classes), of two classes or more"
         )
-    if loss_fn is None:
-        return
     known = getattr(loader, "targets", targets)  # All of them, where the loader tells.
     for some in (targets, known if isinstance(known, Tensor) and known.ndim == 1 else targets):
         check_targets(some, logits, loss_fn)
@@ -171,7 +198,7 @@ def check_logits(
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"loss_fn returns {found}; expected a scalar (reduction='mean')")
-    if torch.is_grad_enabled() and not loss.requires_grad:
+    if loader is not None and not loss.requires_grad:  # To be learned from.
         raise ValueError(
             "the loss depends on no parameter that requires a gradient: all are frozen, or the "
             "model detaches its logits"
@@ -194,10 +221,13 @@ def check_targets(targets: Tensor, logits: Tensor, loss_fn: Callable[..., Tensor
         mend = "targets.squeeze(1)" if targets.shape[1:] == (1, *places) else "targets.argmax(1)"
         raise ValueError(f"{found}; {expected}: {mend}")
     elif readable:
-        counted = targets[targets != ignored_target(loss_fn)]
+        settings = getattr(loss_fn, "keywords", getattr(loss_fn, "__dict__", {}))
+        counted = targets[targets != settings.get("ignore_index", -100)]
         wrong = counted[(counted < 0) | (counted >= classes)]
         if len(wrong):
-            raise ValueError(f"targets hold {wrong[0]}; expected 0 to {classes - 1}, the classes")
+            raise ValueError(
+                f"targets hold {wrong[0]}; expected 0 to {classes - 1}, or loss_fn.ignore_index"
+            )
 
 
 def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: int | None) -> None:
@@ -238,6 +268,20 @@ def _turns(scheduler: Any, steps: int) -> list[tuple[Any, int]]:
     return parts or [(scheduler, steps)]
 
 
+def check_outputs(outputs: list[tuple[Tensor, Tensor]]) -> None:
+    """Refuse a pass without a batch; where only some batches were mixed, make all targets alike."""
+    if not outputs:
+        raise ValueError(
+            "loader gave no batch; expected at least one picture (a generator is used up by its "
+            "first pass: give a list or a DataLoader)"
+        )
+    if len({targets.ndim for _, targets in outputs}) > 1:
+        outputs[:] = [
+            (logits, targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float())
+            for logits, targets in outputs
+        ]
+
+
 def check_epoch(run: Any) -> None:
     """After the first epoch, say plainly what went wrong quietly."""
     if run.epoch != 1:
@@ -258,18 +302,6 @@ def check_epoch(run: Any) -> None:
         )
 
 
-def ignored_target(loss_fn: Callable[..., Tensor]) -> int:
-    """The target that a loss leaves out: its `ignore_index`, or PyTorch's default.
-
-    >>> from functools import partial
-    >>> ignored_target(partial(nn.functional.cross_entropy, ignore_index=255))
-    255
-    """
-    holders = getattr(loss_fn, "modules", lambda: [loss_fn])()
-    found = (each.ignore_index for each in holders if hasattr(each, "ignore_index"))
-    return next(found, getattr(loss_fn, "keywords", {}).get("ignore_index", -100))  # Of partial.
-
-
 def _head(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of the last layer that has any."""
     layers = [list(module.parameters(recurse=False)) for module in bare(model).modules()]
@@ -277,21 +309,20 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def _refusal(model: nn.Module, images: Tensor, training: bool = False) -> str:
-    """What a copy of the model, without its hooks, says against pictures; empty if nothing."""
+def _trial_answer(model: nn.Module, images: Tensor, training: bool = False) -> tuple[Any, str]:
+    """What a copy of the model, without its hooks, answers to pictures, or says against them."""
     try:
         model = deepcopy(bare(model))
         model = model if training else model.eval()
     except RuntimeError:  # It keeps activations; then PyTorch has to say it.
-        return ""
+        return None, ""
     for module in model.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     try:
-        _trial(model, images.to(next(model.parameters()).device))
+        return _trial(model, images.to(next(model.parameters()).device)), ""
     except Exception as error:
-        return str(error).splitlines()[0]
-    return ""
+        return None, str(error).splitlines()[0]
 
 
 def _trial(function: Callable[..., Any], *inputs: Tensor) -> Any:

@@ -1,50 +1,48 @@
 """The training loop, smallest piece first: logits, an evaluation, an epoch, a training."""
 
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from itertools import chain
-from math import isfinite
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import nan
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.training.guards import (
     check_batch,
     check_epoch,
+    check_keywords,
     check_logits,
+    check_outputs,
     check_parts,
     check_positive,
     check_run,
-    ignored_target,
+    check_step,
 )
-from helpers.training.parts import FiniteGradients, KeepBest, Part, ProgressBar, Schedule
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
+from helpers.training.parts import FiniteGradients, KeepBest, ProgressBar
 
 
-def predict_logits(
-    model: nn.Module, loader: Batches, *, autocast: bool = False
-) -> tuple[Tensor, Tensor]:
+@torch.no_grad()  # Not inference_mode: what is made in it could take no part in a training.
+def predict_logits(model: nn.Module, loader: Iterable) -> tuple[Tensor, Tensor]:
     """Run the model over a whole split and keep every logit, so each figure is one pass away.
+
+    Within `torch.autocast` it computes in the precision that is set there.
 
     Args:
         model: `(B, 3, H, W)`, or what else it takes, to logits `(B, classes)`; run in evaluation
             mode, and then each submodule is put back into its own.
         loader: gives images and targets; it must not shuffle if rows are to match files.
-        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
 
     Returns:
-        Logits `(N, classes)`, float32 or float64, and targets `(N,)`, int64, or as they are where
-        they are probabilities; on the CPU, in the loader's order.
+        Logits `(N, classes)` and targets `(N,)`, or `(N, classes)` where they are probabilities;
+        on the model's device, in the loader's order.
 
     Raises:
         ValueError: if `loader` gives no batch, or pictures that the model cannot take.
@@ -54,12 +52,23 @@ def predict_logits(
     >>> logits.shape, targets.tolist()
     (torch.Size([2, 3]), [0, 2])
     """
-    logits, targets = _predict(model, loader, autocast)
-    return logits.cpu(), (targets if targets.is_floating_point() else targets.long()).cpu()
+    outputs, modes = [], {module: module.training for module in model.modules()}
+    device = next((p.device for p in model.parameters()), None)  # None: where they are.
+    model.eval()
+    try:
+        for batch in loader:
+            check_batch(batch, model, loader, first=not outputs)
+            images, targets = (each.to(device, non_blocking=True) for each in batch)
+            outputs.append((model(images).clone(), targets.clone()))  # Buffers get reused.
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    check_outputs(outputs)
+    return tuple(torch.cat(each) for each in zip(*outputs, strict=True))
 
 
 def evaluate(
-    model: nn.Module, loader: Batches, *, loss_fn: Loss = F.cross_entropy, autocast: bool = False
+    model: nn.Module, loader: Iterable, *, loss_fn: Callable = F.cross_entropy
 ) -> dict[str, float]:
     """Measure loss and accuracy over all samples, changing neither the weights nor the modes.
 
@@ -67,7 +76,7 @@ def evaluate(
     weighs classes, leaves targets out or sums would depend on how the batches were cut.
 
     Args:
-        model, loader, autocast: as in `predict_logits`.
+        model, loader: as in `predict_logits`.
         loss_fn: logits and targets to a scalar.
 
     Returns:
@@ -81,18 +90,37 @@ def evaluate(
     >>> evaluate(model, [(torch.rand(8, 3, 2, 2), torch.arange(8) % 2)])["count"]
     8
     """
-    return _measure(*_predict(model, loader, autocast, loss_fn), loss_fn)
+    return measure(*predict_logits(model, loader), loss_fn)
+
+
+def measure(logits: Tensor, targets: Tensor, loss_fn: Callable) -> dict[str, float]:
+    """Measure loss and accuracy of all samples at once.
+
+    Args:
+        logits, targets: `(N, classes)` and `(N,)`, or probabilities `(N, classes)`.
+        loss_fn: as in `evaluate`, which says what is returned.
+
+    >>> logits = torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
+    >>> measure(logits, torch.tensor([0, 1, -100]), F.cross_entropy)["accuracy"]
+    0.5
+    """
+    check_logits(logits, targets, loss_fn)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 is too coarse.
+    classes = targets.argmax(1) if targets.is_floating_point() else targets
+    settings = getattr(loss_fn, "keywords", getattr(loss_fn, "__dict__", {}))
+    right = (logits.argmax(1) == classes)[classes != settings.get("ignore_index", -100)]
+    loss, correct, count = loss_fn(logits, targets).item(), int(right.sum()), right.numel()
+    return {"loss": loss, "accuracy": correct / (count or nan), "correct": correct, "count": count}
 
 
 def train_one_epoch(
     model: nn.Module,
-    loader: Batches,
+    loader: Iterable,
     optimizer: Optimizer,
     *,
-    loss_fn: Loss = F.cross_entropy,
+    loss_fn: Callable = F.cross_entropy,
     autocast: bool = False,
-    parts: Sequence[Part] = (),
-    run: "Run | None" = None,
+    run: Any = None,
     **old_keywords: Any,
 ) -> dict[str, float]:
     """Pass over the batches once, with one optimizer step for each.
@@ -104,9 +132,9 @@ def train_one_epoch(
         loader: gives images and targets: `(B,)` class indices, or the `(B, classes)` probabilities
             that v2.CutMix and v2.MixUp of torchvision make; their accuracy is by the likeliest.
         optimizer: of the model's parameters.
-        loss_fn, autocast: as in `evaluate`.
-        parts: what else happens before and after each step, such as `ClipGradients(1.0)`.
-        run: of `fit`, which has the parts already.
+        loss_fn: as in `evaluate`.
+        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+        run: a `Run` whose parts are told before and after each step; `fit` gives its own.
 
     Returns:
         What `evaluate` does, over the logits that each sample got when it was met, in training
@@ -122,44 +150,45 @@ def train_one_epoch(
     >>> list(result)
     ['loss', 'accuracy', 'correct', 'count']
     """
-    check_parts(parts, old_keywords)
-    if run is None:
-        run = Run(model, optimizer, loader, loss_fn=loss_fn, parts=parts)
-        check_run(run, FiniteGradients())
-        run.tell("before_training")
+    check_keywords(old_keywords)
+    outputs = run.outputs if run else []
+    given = {"model": model, "train_loader": loader, "optimizer": optimizer, "loss_fn": loss_fn}
+    alone = None if run else Run(**given, outputs=outputs)
+    check_run(alone, FiniteGradients())
+    device = next(model.parameters()).device
     train_mode(model)
-    for batch in run.batches():
-        with _precision(run.device, autocast):
-            if run.batch == 1:
-                check_batch(batch, model, loader)
-            run.images, run.targets = _to_device(*batch, run.device)
-            logits = model(run.images)
-            if run.batch == 1:
-                check_logits(logits, run.targets, loss_fn, loader)
-            loss = loss_fn(logits, run.targets)
+    for batch in loader:
+        check_batch(batch, model, loader, first=not outputs)
+        images, targets = (each.to(device, non_blocking=True) for each in batch)
+        with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
+            logits = model(images)
+            if not outputs:
+                check_logits(logits, targets, loss_fn, loader)
+            loss = loss_fn(logits, targets)
         optimizer.zero_grad()  # Else gradients add up over batches.
         loss.backward()  # Fills .grad; moves no weight.
-        run.loss = loss.detach()
-        run.outputs.append((logits.detach().clone(), run.targets.clone()))  # Buffers get reused.
-        run.tell("before_step")
+        outputs.append((logits.detach().clone(), targets.clone()))  # Buffers get reused.
+        if run:
+            run.tell("before_step", images=images, targets=targets, loss=loss.detach())
+        check_step(alone, images=images, targets=targets, loss=loss.detach())
         optimizer.step()  # Moves the weights.
-        run.tell("after_step")
-    run.tell("before_keeping")
-    return _measure(*_join(run.outputs), loss_fn)
+        if run:
+            run.tell("after_step")
+    check_outputs(outputs)
+    check_step(alone)
+    return measure(*(torch.cat(each) for each in zip(*outputs, strict=True)), loss_fn)
 
 
 def fit(
     model: nn.Module,
-    train_loader: Batches,
-    valid_loader: Batches,
+    train_loader: Iterable,
+    valid_loader: Iterable,
     optimizer: Optimizer,
     epochs: int,
     *,
-    loss_fn: Loss = F.cross_entropy,
-    scheduler: LRScheduler | None = None,
-    step_scheduler: Literal["batch", "epoch", "metric"] | None = None,
+    loss_fn: Callable = F.cross_entropy,
     autocast: bool = False,
-    parts: Sequence[Part] = (),
+    parts: Sequence[Any] = (),
     **old_keywords: Any,
 ) -> "History":
     """Train for a number of epochs and leave the model with its best weights.
@@ -174,9 +203,8 @@ def fit(
         train_loader: batches to learn from; told the epoch, from 1, if it has `set_epoch`.
         valid_loader: batches to measure on after every epoch; the test set has no part in this.
         epochs: passes over `train_loader`, those before a resume included.
-        scheduler, step_scheduler: a schedule, and when it moves; see `Schedule`.
-        parts: `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`, `Checkpoint`,
-            `Log`, `LiveCurves`, or your own subclass of `Part`.
+        parts: `Schedule`, `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`,
+            `Checkpoint`, `Log`, `LiveCurves`, or your own `Part`.
 
     Returns:
         The `History` of all epochs, those before a resume included; also if training is
@@ -191,112 +219,98 @@ def fit(
     >>> history.frame["epoch"].tolist()
     [1, 2]
     """
-    check_parts(parts, old_keywords)
+    check_keywords(old_keywords)
     check_positive("epochs", epochs, whole=True)
-    if scheduler is not None or step_scheduler is not None:
-        parts = [Schedule(scheduler, step_scheduler), *parts]
-    for default in (ProgressBar(), KeepBest()):
-        if not any(isinstance(part, type(default)) for part in parts):
-            parts = [default, *parts]
-    options = {"loss_fn": loss_fn, "autocast": autocast}
-    run = Run(model, optimizer, train_loader, valid_loader, epochs, parts=parts, **options)
-    check_run(run, FiniteGradients())
+    check_parts(parts)
+    run = Run(**locals(), measured=model, rows=[], outputs=[])  # All arguments by their names.
+    run.parts = [*parts] if any(isinstance(x, KeepBest) for x in parts) else [KeepBest(), *parts]
+    check_run(run, FiniteGradients(), ProgressBar())
     if all(parameter.ndim < 5 for parameter in model.parameters()):
         model.to(memory_format=torch.channels_last)
     run.tell("before_training")
-    rows = run.history.rows
     try:
-        while len(rows) < epochs and not run.stop:
-            start, run.epoch = time.perf_counter(), len(rows) + 1
-            train = train_one_epoch(model, train_loader, optimizer, run=run, **options)
-            valid = evaluate(run.measured, valid_loader, **options)
-            row = {
-                "epoch": run.epoch,
-                "train_loss": train["loss"],
-                "train_accuracy": train["accuracy"],
-                "valid_loss": valid["loss"],
-                "valid_accuracy": valid["accuracy"],
-                "learning_rate": float(optimizer.param_groups[0].get("lr", "nan")),
-                "seconds": time.perf_counter() - start,
-            }
-            rows.append(row)
+        while run.epoch < epochs and not run.stop:
+            start, run.epoch, run.outputs = perf_counter(), run.epoch + 1, []
+            run.feed = train_loader
+            for feeder in (train_loader, getattr(train_loader, "sampler", None)):
+                if hasattr(feeder, "set_epoch"):
+                    feeder.set_epoch(run.epoch)
+            run.tell("before_epoch")
+            options = {"loss_fn": loss_fn, "autocast": autocast, "run": run}
+            train = train_one_epoch(model, run.feed, optimizer, **options)
+            check_step(run)
+            with torch.autocast(run.loss.device.type, torch.bfloat16, enabled=autocast):
+                valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn)
+            row = {"epoch": run.epoch}
+            row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
+            row |= {"valid_loss": valid["loss"], "valid_accuracy": valid["accuracy"]}
+            rate = float(optimizer.param_groups[0].get("lr", nan))
+            run.rows.append(row | {"learning_rate": rate, "seconds": perf_counter() - start})
             check_epoch(run)
+            run.outputs = []
             run.tell("after_epoch")
     except KeyboardInterrupt:
-        warnings.warn(f"interrupted; the history holds {len(rows)} epochs", stacklevel=2)
+        warnings.warn(f"interrupted; the history holds {len(run.rows)} epochs", stacklevel=2)
     except Exception as error:
-        error.history = run.history
-        error.add_note(
-            f"in epoch {run.epoch}, batch {run.batch}; error.history has the epochs done"
-        )
+        error.history = History(run.rows, run.best_epoch)
+        error.add_note(f"epoch {run.epoch}, batch {run.batch}; error.history has the epochs done")
         raise
     finally:
         run.tell("after_training")
-    return run.history
+    return History(run.rows, run.best_epoch)
 
 
-@dataclass
-class Run:
+class Run(SimpleNamespace):
     """A training at work: what its parts are shown, and may change.
+
+    Beside the arguments of `fit` under their names:
 
     Attributes:
         measured: the model that is validated and kept; an average of weights puts itself here.
+        feed: what the batches of this epoch come from: the train loader, or what is left of it.
         epoch: the one at work, from 1; 0 outside of `fit`.
-        batch: the batches of this epoch that were begun.
+        outputs: logits and targets of this epoch's steps; `batch` is how many there are.
         images, targets, loss: of the step at hand.
-        outputs: logits and targets of this epoch's steps.
-        rest: the batches left of an epoch that is resumed.
+        rows: of the history, a dict an epoch.
+        best_epoch: which of them `KeepBest` prefers.
         stop: set it, and this epoch is the last.
 
-    >>> run = Run(nn.Linear(4, 2), optimizer=None, train_loader=["first", "second"])
-    >>> [(run.batch, batch) for batch in run.batches()]
-    [(1, 'first'), (2, 'second')]
+    A part is any object with methods that are named for the moments it waits for. Each is given
+    the run: `before_training`; `before_epoch`; `before_step`, with the gradients there and no
+    weight moved; `after_step`; `before_keeping`, when weights are about to be kept or written: the
+    time to read what lies on the device; `after_epoch`, with the epoch's row at the end of `rows`;
+    `after_training`, also after an error or Ctrl-C. Where it has them, these count, too:
+
+    - `order`: parts are told in rising order, 0 without; where it is equal, as they were given.
+    - `looks_on`: True if it changes nothing, so that a resumed training may do without it.
+    - For an exact resume its public attributes are its settings, which must be the same again, and
+      those that begin with `_` its state, unless it has `state_dict` and `load_state_dict`.
+
+    >>> class Countdown:
+    ...     def after_epoch(self, run):
+    ...         print(run.epochs - run.epoch, "to go")
+    >>> Run(parts=[Countdown()], epochs=3, epoch=1).tell("after_epoch")
+    2 to go
     """
 
-    model: nn.Module
-    optimizer: Optimizer
-    train_loader: Batches
-    valid_loader: Batches = ()
-    epochs: int = 0  # As many as outside of `fit`.
-    loss_fn: Loss = F.cross_entropy
-    autocast: bool = False
-    parts: Sequence[Part] = ()
-    epoch: int = 0
-    batch: int = 0
-    stop: bool = False
-    rest: Iterator[tuple[Tensor, Tensor]] | None = None
-    outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    parts = rows = valid_loader = ()
+    autocast = stop = False
+    epoch = epochs = best_epoch = 0
 
-    def __post_init__(self) -> None:
-        self.parts = sorted(self.parts, key=lambda part: part.order)
-        self.measured = self.model
-        self.device = _device_of(self.model)
-        self.history = History()
+    @property
+    def batch(self) -> int:
+        """The step at hand, from 1."""
+        return len(self.outputs)
 
-    def tell(self, event: str) -> None:
-        """Call the method of this name of every part."""
-        for part in self.parts:
-            try:
-                getattr(part, event)(self)
-            except Exception as error:  # Of the end of a training, too.
-                error.history = self.history
-                raise
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the batches of the epoch, or what is left of it, and count them."""
-        if self.rest is None:
-            self.rest, self.batch, self.outputs = self.begin_epoch(), 0, []
-        for batch in self.rest:
-            self.batch += 1
-            yield batch
-        self.rest = None
-
-    def begin_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Tell a loader or sampler that wants to know it the epoch, and begin."""
-        for feeder in (self.train_loader, getattr(self.train_loader, "sampler", None)):
-            if self.epoch and hasattr(feeder, "set_epoch"):
-                feeder.set_epoch(self.epoch)
-        return iter(self.train_loader)
+    def tell(self, event: str, **news: Any) -> None:
+        """Note the news, and call the method of this name of every part that has one."""
+        vars(self).update(news)
+        try:
+            for part in sorted(self.parts, key=lambda part: getattr(part, "order", 0)):
+                getattr(part, event, lambda run: None)(self)
+        except Exception as error:  # At the end of a training, too.
+            error.history = History(self.rows, self.best_epoch)
+            raise
 
 
 @dataclass
@@ -305,30 +319,19 @@ class History:
 
     Attributes:
         rows: a dict an epoch.
-        monitor: the column by which the best epoch is chosen; None takes the last.
+        best_epoch: that whose weights were kept, from 1; 0 if there is none.
 
-    >>> rows = [{"epoch": 1, "valid_accuracy": 0.6}, {"epoch": 2, "valid_accuracy": 0.7}]
-    >>> History(rows).best_epoch
-    2
+    >>> History([{"epoch": 1, "valid_accuracy": 0.6}]).frame["valid_accuracy"].tolist()
+    [0.6]
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
-    monitor: str | None = "valid_accuracy"
+    rows: list[dict[str, float]]
+    best_epoch: int = 0
 
     @property
     def frame(self) -> pd.DataFrame:
         """One row an epoch: losses and accuracies, the learning rate it ended on, seconds."""
         return pd.DataFrame(self.rows)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch, from 1, with the best `monitor`; the first of equals; 0 if there is none."""
-        if self.monitor is None:
-            return len(self.rows)
-        sign = -1 if self.monitor.endswith("loss") else 1
-        rows = [row for row in self.rows if isfinite(row.get("valid_loss", 0) + row[self.monitor])]
-        best = max(rows, key=lambda row: sign * row[self.monitor], default={"epoch": 0})
-        return best["epoch"]
 
 
 def train_mode(model: nn.Module) -> None:
@@ -344,92 +347,6 @@ def train_mode(model: nn.Module) -> None:
     [False, True]
     """
     model.train()
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     for module in model.modules():
-        if isinstance(module, norms) and module.affine and not module.weight.requires_grad:
-            module.eval()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Switch to evaluation mode, and back to what each layer was in before.
-
-    `model.train()` afterwards would not do: a frozen batch norm inside a training model is in
-    evaluation mode for good.
-
-    >>> layer = nn.Dropout()
-    >>> with evaluating(layer):
-    ...     layer.training
-    False
-    >>> layer.training
-    True
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield model
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-@torch.no_grad()  # Not inference_mode: what is made in it could take no part in a training.
-def _predict(
-    model: nn.Module, loader: Batches, autocast: bool, loss_fn: Loss | None = None
-) -> tuple[Tensor, Tensor]:
-    """All logits and targets of a loader, on the model's device."""
-    device, outputs = _device_of(model), []
-    with evaluating(model), _precision(device, autocast):
-        for batch in loader:
-            if not outputs:
-                check_batch(batch, model, loader)
-            images, targets = _to_device(*batch, device)
-            logits = model(images)
-            if not outputs:
-                check_logits(logits, targets, loss_fn, loader)
-            outputs.append((logits.clone(), targets.clone()))  # Buffers get reused.
-    return _join(outputs)
-
-
-def _join(outputs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    if not outputs:
-        raise ValueError(
-            "loader gave no batch; expected at least one picture (a generator is used up by its "
-            "first pass: give a list or a DataLoader)"
-        )
-    if len({targets.ndim for _, targets in outputs}) > 1:  # Only some batches were mixed.
-        outputs = [
-            (logits, targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float())
-            for logits, targets in outputs
-        ]
-    logits, targets = (torch.cat(batches) for batches in zip(*outputs, strict=True))
-    # bfloat16, which autocast gives, has three digits: too few for a loss.
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)), targets
-
-
-@torch.no_grad()
-def _measure(logits: Tensor, targets: Tensor, loss_fn: Loss) -> dict[str, float]:
-    """Loss and accuracy of all samples at once."""
-    loss = loss_fn(logits, targets)
-    if targets.is_floating_point():
-        targets = targets.argmax(1)
-    counted = targets != ignored_target(loss_fn)
-    correct = int(((logits.argmax(1) == targets) & counted).sum())
-    count = int(counted.sum())
-    accuracy = correct / count if count else float("nan")
-    return {"loss": loss.item(), "accuracy": accuracy, "correct": correct, "count": count}
-
-
-def _to_device(images: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    # channels_last is what convolutions are fastest in, on CPUs and GPUs alike.
-    layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
-    images = images.to(device, memory_format=layout, non_blocking=True)
-    return images, targets.to(device, non_blocking=True)
-
-
-def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            module.train(module.weight.requires_grad)

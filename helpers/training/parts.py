@@ -15,55 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
 from helpers.training.guards import check_positive, check_schedule, count_batches
-from helpers.training.wrappers import load_plain_state, plain_state
 
 
-class Part:
-    """Something that happens beside the loop; a subclass overrides the moments it waits for.
-
-    Each method is given the `Run`. What a part must remember for an exact resume goes through
-    `state_dict` and `load_state_dict`; its public attributes are its settings, and a resumed
-    training must have the same.
-
-    Attributes:
-        order: parts are told in rising order; where it is equal, as they were given.
-        looks_on: it changes nothing, so a resumed training may do without it.
-
-    >>> class Countdown(Part):
-    ...     def after_epoch(self, run):
-    ...         print(run.epochs - run.epoch, "to go")
-    """
-
-    order = 0
-    looks_on = False
-
-    def before_training(self, run: Any) -> None:
-        """All is set up; nothing was trained yet."""
-
-    def before_step(self, run: Any) -> None:
-        """The gradients are there, and no weight has moved."""
-
-    def after_step(self, run: Any) -> None:
-        """The optimizer has moved the weights."""
-
-    def after_epoch(self, run: Any) -> None:
-        """The epoch's row is in `run.history`."""
-
-    def before_keeping(self, run: Any) -> None:
-        """Weights are about to be kept or written: the time to read what lies on the device."""
-
-    def after_training(self, run: Any) -> None:
-        """The last epoch is over, or an error or Ctrl-C broke it off."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what an exact resume needs."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-
-
-class FiniteGradients(Part):
+class FiniteGradients:
     """Stops before a step whose loss or gradients are not finite, and says where it was.
 
     On a CPU every step is looked at; on a GPU, which would have to be waited for, one in `every`,
@@ -95,7 +49,7 @@ class FiniteGradients(Part):
         finite = torch.isfinite(self._norm + run.loss)
         bad = torch.where(finite, float("inf"), float(run.batch))
         self._bad = bad if self._bad is None or run.batch == 1 else torch.minimum(bad, self._bad)
-        if run.device.type == "cpu" or run.batch % self.every == 0:
+        if run.loss.device.type == "cpu" or run.batch % self.every == 0:
             self._look(run)
 
     def before_keeping(self, run: Any) -> None:
@@ -125,7 +79,7 @@ class FiniteGradients(Part):
 
     def after_epoch(self, run: Any) -> None:
         for name in ("loss", "accuracy"):  # No accuracy: no target of the split counts.
-            if not isfinite(value := run.history.rows[-1][f"valid_{name}"]):
+            if not isfinite(value := run.rows[-1][f"valid_{name}"]):
                 self._stop(run, f"validation {name} is {value}")
 
     def _stop(self, run: Any, what: str) -> None:
@@ -144,13 +98,14 @@ class FiniteGradients(Part):
         self._said.add(kind)
 
 
-class KeepBest(Part):
+class KeepBest:
     """Leaves the model with the weights of its best epoch, also after an error or Ctrl-C.
 
     Where no epoch was finished, those are the weights it began with.
 
     Args:
-        monitor: the column of the history by which epochs are compared, or None to keep the last.
+        monitor: "valid_accuracy" or "valid_loss", by which epochs are compared; None keeps the
+            last.
 
     Raises:
         ValueError: if there is no such column.
@@ -161,36 +116,27 @@ class KeepBest(Part):
 
     order = -1  # Before what may fail, or change the weights that were measured.
 
-    def __init__(
-        self, monitor: Literal["valid_accuracy", "valid_loss"] | None = "valid_accuracy"
-    ) -> None:
+    def __init__(self, monitor: str | None = "valid_accuracy") -> None:
         if monitor not in ("valid_accuracy", "valid_loss", None):
             raise ValueError(f"monitor is {monitor!r}; expected valid_accuracy, valid_loss or None")
-        self.monitor = monitor
-        self._weights: dict[str, Tensor] = {}
+        self.monitor, self._best = monitor, float("-inf")
 
     def before_training(self, run: Any) -> None:
-        run.history.monitor = self.monitor
-        self._keep(run.model)
+        self._values = deepcopy([*run.model.state_dict().values()])
 
     def after_epoch(self, run: Any) -> None:
-        if run.history.best_epoch == run.epoch:
-            self._keep(run.measured)
+        value = run.rows[-1].get(self.monitor, run.epoch)
+        value = -value if self.monitor == "valid_loss" else value
+        if value > self._best:  # So nan is never the best.
+            self._best, run.best_epoch = value, run.epoch
+            self._values = deepcopy([*run.measured.state_dict().values()])
 
     def after_training(self, run: Any) -> None:
-        load_plain_state(run.model, self._weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": self._weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._weights = state["weights"]
-
-    def _keep(self, model: nn.Module) -> None:
-        self._weights = deepcopy(plain_state(model))
+        # By place: an average has other names, if the model is wrapped.
+        run.model.load_state_dict(dict(zip(run.model.state_dict(), self._values, strict=True)))
 
 
-class StopEarly(Part):
+class StopEarly:
     """Ends the training once `patience` epochs in a row brought nothing better.
 
     Args:
@@ -205,10 +151,10 @@ class StopEarly(Part):
         self.patience = patience
 
     def after_epoch(self, run: Any) -> None:
-        run.stop |= run.epoch - run.history.best_epoch >= self.patience
+        run.stop |= run.epoch - run.best_epoch >= self.patience
 
 
-class ClipGradients(Part):
+class ClipGradients:
     """Scales all gradients, seen as one long vector, down to `max_norm` where they are longer.
 
     Args:
@@ -227,7 +173,7 @@ class ClipGradients(Part):
         nn.utils.clip_grad_norm_(for_all, self.max_norm)
 
 
-class Schedule(Part):
+class Schedule:
     """Moves the learning rate after every batch, every epoch, or by what was measured.
 
     Args:
@@ -267,7 +213,7 @@ class Schedule(Part):
             self.scheduler.step()
         elif self.by == "metric":
             smaller = getattr(self.scheduler, "mode", "min") == "min"
-            self.scheduler.step(run.history.rows[-1]["valid_loss" if smaller else "valid_accuracy"])
+            self.scheduler.step(run.rows[-1]["valid_loss" if smaller else "valid_accuracy"])
 
     def state_dict(self) -> dict[str, Any]:
         return self.scheduler.state_dict()
@@ -276,7 +222,7 @@ class Schedule(Part):
         self.scheduler.load_state_dict(state)
 
 
-class ProgressBar(Part):
+class ProgressBar:
     """Shows how far the training is, and the last accuracy on valid.
 
     >>> ProgressBar().looks_on
@@ -288,7 +234,7 @@ class ProgressBar(Part):
 
     def before_training(self, run: Any) -> None:
         batches = count_batches(run.train_loader)
-        done = len(run.history.rows) * (batches or 0) + run.batch
+        done = len(run.rows) * (batches or 0) + run.batch
         total = batches and max(run.epochs, 1) * batches
         self._bar = tqdm(total=total, initial=done, desc="training")
 
@@ -296,14 +242,14 @@ class ProgressBar(Part):
         self._bar.update()
 
     def after_epoch(self, run: Any) -> None:
-        accuracy = run.history.rows[-1]["valid_accuracy"]
+        accuracy = run.rows[-1]["valid_accuracy"]
         self._bar.set_postfix(epoch=run.epoch, valid=f"{accuracy:.1%}")
 
     def after_training(self, run: Any) -> None:
         self._bar.close()
 
 
-class Log(Part):
+class Log:
     """Writes the history to a CSV file after every epoch; where it cannot, a warning says so.
 
     Args:
@@ -320,12 +266,12 @@ class Log(Part):
 
     def after_epoch(self, run: Any) -> None:
         try:
-            run.history.frame.to_csv(self.path, index=False)
+            pd.DataFrame(run.rows).to_csv(self.path, index=False)
         except OSError as error:
             warnings.warn(f"training goes on without its log: {error}", stacklevel=2)
 
 
-class LiveCurves(Part):
+class LiveCurves:
     """Draws the history anew after every epoch, in the same place of a notebook.
 
     Args:
@@ -346,7 +292,7 @@ class LiveCurves(Part):
         import matplotlib.pyplot as plt
         from IPython.display import display
 
-        axes = self.draw(run.history.frame, run.history.best_epoch)
+        axes = self.draw(pd.DataFrame(run.rows), run.best_epoch)
         figure = np.ravel(axes)[0].figure
         if self._shown is None:
             self._shown = display(figure, display_id=True)

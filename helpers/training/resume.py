@@ -25,11 +25,10 @@ from helpers.training.checkpoints import (
     set_random_state,
 )
 from helpers.training.guards import check_positive
-from helpers.training.parts import Part
 from helpers.training.wrappers import bare, load_plain_state, plain_state
 
 
-class Checkpoint(Part):
+class Checkpoint:
     """Writes all state to one file after every epoch, so that an exact resume is possible.
 
     On one machine's CPU a resumed training equals one that was never stopped, bit for bit. What
@@ -72,18 +71,35 @@ class Checkpoint(Part):
         self.notes = dict(notes or {})
 
     def before_training(self, run: Any) -> None:
-        self._settings, self._moving = describe_run(run), set()
-        self._feeding = feeding_state(run.train_loader)
+        self._skip, self._moving = {}, set()
+        self._feeding, self._settings = feeding_state(run.train_loader), describe_run(run)
         path = latest_checkpoint(self.path) if self.resume else None
         if path or (self.resume and self.path.exists()):  # Damaged ones are named, not begun anew.
-            self._load(run, path or self.path)
+            state = load_checkpoint(path or self.path)
+            check_state(self, state, path or self.path)
+            self._go_on(run, state, path or self.path)
+
+    def before_epoch(self, run: Any) -> None:
+        self._feeding = feeding_state(run.train_loader)
+        if self._skip:  # Go to where the epoch was left: its first batches are fed to nobody.
+            state, self._skip = self._skip, {}
+            device = next(run.model.parameters()).device
+            run.outputs = [tuple(each.to(device) for each in pair) for pair in state["outputs"]]
+            if not self._feeding:
+                run.train_loader.set_epoch(run.epoch, skip=run.batch)
+            else:
+                self._feeding = state["feeding"]
+                set_random_state(self._feeding["random"])
+                run.feed = iter(run.train_loader)
+                for _ in zip(range(run.batch), run.feed, strict=False):
+                    pass
+                set_random_state(state["random"])
 
     def after_step(self, run: Any) -> None:
         if self.every and run.batch % self.every == 0:
             self._save(run)
 
     def after_epoch(self, run: Any) -> None:
-        run.batch, run.outputs = 0, []
         self._feeding = feeding_state(run.train_loader)
         self._save(run)
 
@@ -106,42 +122,26 @@ class Checkpoint(Part):
             "frozen": _frozen(run.model),  # A part may have thawed some.
             "optimizer": run.optimizer.state_dict(),
             "loss": run.loss_fn.state_dict() if isinstance(run.loss_fn, nn.Module) else {},
-            "parts": {name: part.state_dict() for name, part in _named_parts(run).items()},
+            "parts": {name: part_state(part) for name, part in changing_parts(run).items()},
             "random": random_state(),  # Dropout, and all else that draws from the global ones.
             "feeding": self._feeding,  # As the epoch began.
-            "rows": run.history.rows,
+            "rows": run.rows,
+            "best_epoch": run.best_epoch,
             "stop": run.stop,
-            "batch": run.batch,
             "outputs": list(run.outputs),
         }
 
-    def _load(self, run: Any, path: Path) -> None:
-        state = load_checkpoint(path)
-        if not {"settings", "frozen", "feeding"} <= state.keys():
-            raise ValueError(
-                f"{path} was written by version 0.1, or holds weights alone: no training that "
-                "can go on; load_checkpoint reads it: train anew from it, with resume=False"
-            )
-        saved = state["settings"] | {"notes['classes']": state["notes"].get("classes")}
-        self.notes = state["notes"] | self.notes
-        given = self._settings | {"notes['classes']": self.notes.get("classes")}
-        names = {**saved, **given}.keys() - state["moving"]
-        differ = [name for name in sorted(names) if saved.get(name) != given.get(name)]
-        if differ:
-            lines = [f"{n}: {saved.get(n)} in the file, {given.get(n)} here" for n in differ]
-            raise ValueError(
-                "\n".join([f"{path} is of another training:", *lines[:5]])
-                + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
-            )
+    def _go_on(self, run: Any, state: dict[str, Any], path: Path) -> None:
+        """Take over all that the file holds, or nothing."""
         before = deepcopy(self._state(run))
         try:
             self._restore(run, state)
         except Exception as error:
             self._restore(run, before)
             raise ValueError(f"{path} does not fit this training: {error}") from error
+        self.notes = state["notes"] | self.notes
         self._settings, self._moving = state["settings"], set(state["moving"])
-        if state["batch"]:
-            self._skip(run, state)
+        self._skip = state if state["outputs"] else {}
 
     def _restore(self, run: Any, state: dict[str, Any]) -> None:
         load_plain_state(run.model, state["model"])
@@ -150,31 +150,59 @@ class Checkpoint(Part):
         run.optimizer.load_state_dict(state["optimizer"])
         if state["loss"]:
             run.loss_fn.load_state_dict(state["loss"])
-        for name, part in _named_parts(run).items():
-            if name in state["parts"]:
-                part.load_state_dict(state["parts"][name])
+        for name, part in changing_parts(run).items():
+            load_part_state(part, state["parts"].get(name, {}))
         self._feeding = state["feeding"]
         for name, kept in self._feeding.get("generators", {}).items():
             dict(_random_sources("train_loader", run.train_loader))[name].set_state(kept)
         if "loader" in self._feeding:
             run.train_loader.load_state_dict(self._feeding["loader"])
         set_random_state(state["random"])
-        run.history.rows[:] = state["rows"]
-        run.stop = state["stop"]
+        run.rows[:], run.epoch = state["rows"], len(state["rows"])
+        run.best_epoch, run.stop = state["best_epoch"], state["stop"]
 
-    def _skip(self, run: Any, state: dict[str, Any]) -> None:
-        """Go to where the epoch was left: its first batches are fed to nobody."""
-        run.epoch, run.batch = len(run.history.rows) + 1, state["batch"]
-        run.outputs = [tuple(t.to(run.device) for t in pair) for pair in state["outputs"]]
-        if _skips(run.train_loader):
-            run.train_loader.set_epoch(run.epoch, skip=run.batch)
-            run.rest = iter(run.train_loader)
-        else:
-            set_random_state(state["feeding"]["random"])
-            run.rest = run.begin_epoch()
-            for _ in zip(range(run.batch), run.rest, strict=False):
-                pass
-            set_random_state(state["random"])
+
+def part_state(part: Any) -> dict[str, Any]:
+    """What a part must remember: its own word for it, or its private attributes."""
+    if hasattr(part, "state_dict"):
+        return part.state_dict()
+    return {name: value for name, value in vars(part).items() if name.startswith("_")}
+
+
+def load_part_state(part: Any, state: dict[str, Any]) -> None:
+    """Let a part go on from what `part_state` returned."""
+    if hasattr(part, "load_state_dict"):
+        part.load_state_dict(state)
+    else:
+        vars(part).update(state)
+
+
+def changing_parts(run: Any) -> dict[str, Any]:
+    """The parts that change something, by kind and number."""
+    kinds = [type(part).__name__ for part in run.parts]
+    names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
+    named = zip(names, run.parts, strict=True)
+    return {name: part for name, part in named if not getattr(part, "looks_on", False)}
+
+
+def check_state(given: Checkpoint, state: dict[str, Any], path: Path) -> None:
+    """Refuse a file of another training, naming what differs and both values."""
+    if not {"settings", "frozen", "feeding", "best_epoch"} <= state.keys():
+        raise ValueError(
+            f"{path} was written by an older version, or holds weights alone: no training that "
+            "can go on; load_checkpoint reads it: train anew from it, with resume=False"
+        )
+    notes = state["notes"] | given.notes
+    saved = state["settings"] | {"notes['classes']": state["notes"].get("classes")}
+    here = given._settings | {"notes['classes']": notes.get("classes")}
+    names = {**saved, **here}.keys() - state["moving"]
+    differ = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    if differ:
+        lines = [f"{n}: {saved.get(n)} in the file, {here.get(n)} here" for n in differ]
+        raise ValueError(
+            "\n".join([f"{path} is of another training:", *lines[:5]])
+            + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
+        )
 
 
 def feeding_state(loader: Any) -> dict[str, Any]:
@@ -237,7 +265,7 @@ def describe_run(run: Any) -> dict[str, str]:
         "train_loader": run.train_loader,
         "valid_loader": run.valid_loader,
         "autocast": run.autocast,
-        "parts": {name: part for name, part in _named_parts(run).items() if not part.looks_on},
+        "parts": changing_parts(run),
     }
     return dict(_flatten("", things, depth=6))
 
@@ -309,9 +337,3 @@ def _text(thing: Any) -> str:
         return str(thing) if len(str(thing)) <= 80 else f"{str(thing)[:40]}… {digest}"
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _named_parts(run: Any) -> dict[str, Part]:
-    kinds = [type(part).__name__ for part in run.parts]
-    names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
-    return dict(zip(names, run.parts, strict=True))

@@ -15,7 +15,7 @@ from helpers.data import CLASSES, Augment, BatchLoader, make_worker_loaders
 from helpers.training import (
     Checkpoint,
     ExponentialMovingAverage,
-    Part,
+    Schedule,
     fit,
     load_checkpoint,
     seed_everything,
@@ -24,7 +24,7 @@ from helpers.training import (
 EPOCHS = 3
 
 
-class Kill(Part):
+class Kill:
     """Kills its own process, as the kernel does when memory runs out."""
 
     looks_on = True
@@ -84,7 +84,7 @@ def train(path, kind, root, kill=()):
     parts = [ExponentialMovingAverage(model, 0.9), *kill]
     parts += [Checkpoint(path, every=2, keep=2, resume=True)]
     train_loader, valid_loader = loaders(kind, root)
-    fit(model, train_loader, valid_loader, optimizer, EPOCHS, scheduler=scheduler, parts=parts)
+    fit(model, train_loader, valid_loader, optimizer, EPOCHS, parts=[Schedule(scheduler), *parts])
 
 
 def content(path):

@@ -24,6 +24,7 @@ from helpers.training import (
     ExponentialMovingAverage,
     KeepBest,
     Lion,
+    Schedule,
     StopEarly,
     evaluate,
     fit,
@@ -196,10 +197,10 @@ def test_a_training_by_chance_ends_right_or_is_refused_in_plain_words(
             loader = loader_of(loader_kind, images, targets, batch_size)
             valid = loader_of("list", images, targets, 7)
             scheduler = SCHEDULES[schedule_kind](optimizer, 100)
+            parts += [Schedule(scheduler, by)] if scheduler else []
             begun = True
             history = fit(
-                model, loader, valid, optimizer, epochs, loss_fn=loss, scheduler=scheduler,
-                step_scheduler=by if scheduler else None, parts=parts,
+                model, loader, valid, optimizer, epochs, loss_fn=loss, parts=parts,
             )  # fmt: skip
         except (ValueError, TypeError, FloatingPointError, IndexError) as caught:
             error = caught
