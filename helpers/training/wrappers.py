@@ -1,6 +1,7 @@
 """A model's weights under its own names, whatever it is wrapped in."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,20 +36,24 @@ def load_plain_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     >>> layer = nn.Linear(2, 2)
     >>> load_plain_state(nn.DataParallel(layer), plain_state(nn.Linear(2, 2)))
     """
-    own = model.state_dict()
-    names = {_plain_name(model, name): name for name in own}
-    for name in [*names, *state]:
+    own = plain_state(model)
+    check_fits(state, own)
+    model.load_state_dict(dict(zip(model.state_dict(), map(state.get, own), strict=True)))
+
+
+def check_fits(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse weights of another model, naming the first that does not fit."""
+    for name in [*own, *state]:
         if name not in state:
             problem = "is missing"
-        elif name not in names:
+        elif name not in own:
             problem = "is no tensor of this model"
         else:
-            found, wanted = (getattr(v, "shape", None) for v in (state[name], own[names[name]]))
+            found, wanted = (getattr(each[name], "shape", None) for each in (state, own))
             if found == wanted:
                 continue
             problem = f"has shape {tuple(found or ())}, this model's {tuple(wanted or ())}"
         raise ValueError(f"state: {name} {problem}; build the model that was saved")
-    model.load_state_dict({names[name]: value for name, value in state.items()})
 
 
 def _wraps(module: nn.Module | None, name: str) -> bool:

@@ -1,0 +1,160 @@
+"""What decides the numbers of a training, so that no file of another one is gone on with."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import partial
+from inspect import getclosurevars, isfunction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from helpers.training.wrappers import bare
+
+
+def check_settings(settings: dict[str, Any], run: Any) -> None:
+    """Take down what the training stands on, and what of it moves, as a rate under a schedule."""
+    now = describe_run(run)
+    first, moving = settings.setdefault("first", now), settings.setdefault("moving", [])
+    moving += [name for name in first if now.get(name) != first[name] and name not in moving]
+
+
+def check_state(
+    state: Mapping[str, Any], settings: Mapping[str, Any], notes: Mapping[str, Any], path: Path
+) -> None:
+    """Refuse a file of another training, naming what differs and both values."""
+    if not {"settings", "trained", "feeding", "best_epoch"} <= state.keys():
+        raise ValueError(
+            f"{path} was written by an older version, or holds weights alone: no training that "
+            "can go on; load_checkpoint reads it: train anew from it, with resume=False"
+        )
+    classes = "notes['classes']"
+    saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
+    here = settings["first"] | {classes: (state["notes"] | notes).get("classes")}
+    names = {**saved, **here}.keys() - state["settings"]["moving"]
+    differ = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    if differ:
+        lines = [f"{n}: {saved.get(n)} in the file, {here.get(n)} here" for n in differ]
+        raise ValueError(
+            "\n".join([f"{path} is of another training:", *lines[:5]])
+            + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
+        )
+
+
+def check_feeding(loader: Any, found: Mapping[str, Any]) -> None:
+    """Refuse a loader with random state that no checkpoint holds, naming where."""
+    kept_alive = ["persistent_workers"] if getattr(loader, "persistent_workers", False) else []
+    lost = kept_alive + [n for n, each in found.items() if not isinstance(each, torch.Generator)]
+    if lost:
+        raise ValueError(
+            f"train_loader: {lost[0]} has random state that no checkpoint holds; use a torch."
+            "Generator, and no persistent workers, or give the loader set_epoch(epoch, skip)"
+        )
+
+
+def changing_parts(run: Any) -> dict[str, Any]:
+    """The parts that change something, by kind and number."""
+    kinds = [type(part).__name__ for part in run.parts]
+    names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
+    named = zip(names, run.parts, strict=True)
+    return {name: part for name, part in named if not getattr(part, "looks_on", False)}
+
+
+def inner_items(thing: Any) -> Mapping[Any, Any] | None:
+    if isinstance(thing, list | tuple) and len(thing) < 100:
+        plain = bool | int | float | str | Path | None
+        return {} if all(isinstance(x, plain) for x in thing) else dict(enumerate(thing))
+    return thing if isinstance(thing, Mapping) else None
+
+
+def describe_run(run: Any) -> dict[str, str]:
+    """What decides the numbers of a training, by name; the same for a compiled or wrapped model."""
+    model, layers = bare(run.model), {}
+    for name, module in model.named_modules():  # What is compiled takes the place of its wrapper.
+        floats = [f"{key}={value}" for key, value in vars(module).items() if type(value) is float]
+        options = module.extra_repr() or ", ".join(floats)
+        layers[_plain(name) or "(whole)"] = f"{type(module).__name__}({options})"
+    learned = {id(p): f"{_plain(name)} {p.dtype}" for name, p in model.named_parameters()}
+    if isinstance(run.loss_fn, nn.Module):
+        learned |= {id(p): f"loss_fn.{name}" for name, p in run.loss_fn.named_parameters()}
+    groups = [[learned.get(id(p)) for p in group["params"]] for group in run.optimizer.param_groups]
+    if any(None in group for group in groups):
+        raise ValueError(
+            "optimizer holds a parameter that is not the model's and would not be saved; make "
+            "loss_fn an nn.Module that has it"
+        )
+    things = {
+        "model": layers,
+        "frozen": [_plain(n) for n, p in model.named_parameters() if not p.requires_grad],
+        "optimizer": run.optimizer,
+        "learned": {f"group {number}": names for number, names in enumerate(groups)},
+        "loss_fn": run.loss_fn,
+        "train_loader": run.train_loader,
+        "valid_loader": run.valid_loader,
+        "autocast": run.autocast,
+        "parts": changing_parts(run),
+    }
+    return dict(_flatten("", things, depth=6))
+
+
+def _plain(name: str) -> str:
+    return f".{name}".replace("._orig_mod", "")[1:]
+
+
+def _flatten(name: str, thing: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """The public attributes of a thing, and of what it stands on, as text under dotted names."""
+    inside = _contents(thing) if depth else {}
+    if not isinstance(thing, Mapping):
+        yield name, _text(thing)
+    for key, value in inside.items():
+        yield from _flatten(f"{name}.{key}" if name else str(key), value, depth - 1)
+
+
+def _contents(thing: Any) -> Mapping[Any, Any]:
+    if (inside := inner_items(thing)) is not None:
+        return inside
+    if isinstance(thing, Optimizer):
+        how = {"capturable", "foreach", "fused", "params"}
+        groups = thing.param_groups
+        return {f"group {n}": {k: g[k] for k in g.keys() - how} for n, g in enumerate(groups)}
+    if isinstance(thing, LRScheduler):
+        return thing.state_dict()
+    if isinstance(thing, partial):
+        return {"function": thing.func, **thing.keywords}
+    if isfunction(thing):  # What it was made with, as a loss with its smoothing.
+        kept = {"defaults": str(thing.__defaults__), **getclosurevars(thing).nonlocals}
+        return {k: v for k, v in kept.items() if isinstance(v, int | float | str | Tensor)}
+    if is_dataclass(thing) or isinstance(thing, Tensor | np.ndarray | Path | type):
+        return {}
+    found = {k: v for k, v in getattr(thing, "__dict__", {}).items() if not k.startswith("_")}
+    if "world_size" in found:  # The global batch counts, not in how many parts it is cut.
+        found["batch_size"] *= found["world_size"]
+    # What may differ: where and how the same numbers are computed.
+    elsewhere = "device rank world_size num_workers workers prefetch_factor pin_memory"
+    elsewhere += " persistent_workers multiprocessing_context timeout"
+    found = {k: v for k, v in found.items() if k not in elsewhere.split()}
+    if isinstance(thing, nn.Module):  # A loss, or a transform.
+        inside = {**dict(thing.named_buffers()), **dict(thing.named_children())}
+        return {**found, "options": thing.extra_repr(), **inside}
+    return {key: value for key, value in found.items() if not isinstance(value, nn.Module)}
+
+
+def _text(thing: Any) -> str:
+    """A short text by which a value is known again in another process, and after a move."""
+    thing = len(thing) if inner_items(thing) else thing  # What it holds comes line by line.
+    if isinstance(thing, Tensor | np.ndarray | np.generic):
+        size, shape = int(np.prod(thing.shape)), tuple(thing.shape)  # Every so many of many:
+        rows = thing[:: size // 1_000_000 + 1] if shape else thing  # A memory map stays on disk.
+        thing = shape, rows.reshape(-1)[:: min(size, 1_000_000) // 2_000 + 1].tolist()
+    if isinstance(thing, list | tuple) and any(isinstance(each, Path) for each in thing):
+        thing = [path.name for path in thing]
+    if isinstance(thing, int | float | str | None | list | tuple | range) or is_dataclass(thing):
+        digest = hashlib.blake2b(str(thing).encode(), digest_size=8).hexdigest()
+        return str(thing) if len(str(thing)) <= 80 else f"{str(thing)[:40]}… {digest}"
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
