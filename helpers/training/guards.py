@@ -240,7 +240,7 @@ def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: in
     fitting = ["metric"] if needs else ["batch"] if name == "OneCycleLR" else ["batch", "epoch"]
     if by not in fitting:
         units = " or ".join(map(repr, fitting))
-        raise ValueError(f"step_scheduler is {by!r}; {name} moves by {units}: say so")
+        raise ValueError(f"by is {by!r}; {name} moves by {units}: say so")
     if getattr(scheduler, "optimizer", run.optimizer) is not run.optimizer:
         raise ValueError(f"{name} moves another optimizer than the one that is given")
     if by == "metric" or (by == "batch" and batches is None):
