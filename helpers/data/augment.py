@@ -7,7 +7,7 @@ a mirrored card is not a card. A half turn is.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,14 @@ class Augment:
         if self.erase:
             images = erase_rectangles(images, patch, self.erase, self.erase_area)
         return images.clamp(0, 1)
+
+
+# Little enough that a card is still read at a glance: for trainings of a few minutes.
+LIGHT = Augment(
+    rotation=3, shift=0.03, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,
+    brightness=0.1, contrast=0.15, tint=0.04, noise=0.01, erase=0,
+)  # fmt: skip
+MEDIUM = replace(LIGHT, rotation=5, shift=0.04, brightness=0.15, contrast=0.2, noise=0.02)
 
 
 def random_affine(

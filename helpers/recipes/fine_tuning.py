@@ -5,15 +5,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from helpers.data.augment import MEDIUM
+from helpers.data.augment import MEDIUM, Augment
 from helpers.data.loaders import make_loaders
 from helpers.models.pretrained import create_pretrained
 from helpers.recipes.trained import Trained, judge
 from helpers.training.averaging import ExponentialMovingAverage
-from helpers.training.device import pick_device, seed_everything
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import fit
 from helpers.training.losses import cross_entropy
+from helpers.training.machine import pick_device, seed_everything
 from helpers.training.optimizers import AdamW
 from helpers.training.parts import Schedule
 from helpers.training.resume import Checkpoint
@@ -26,7 +26,7 @@ def fine_tune(
     *,
     name: str = "tf_efficientnet_lite0",
     learning_rate: float = 2e-3,
-    erase: float = 0.2,
+    augment: Augment | None = replace(MEDIUM, erase=0.2),
     batch_size: int = 32,
     judged_on: str | Path | None = None,
     checkpoint: str | Path | None = None,
@@ -38,7 +38,7 @@ def fine_tune(
     Args:
         name: of a timm model; the default one's weights come without a download.
         learning_rate: the largest, of the head.
-        root, sizes, erase, batch_size, judged_on, checkpoint, autocast, seed: as in
+        root, sizes, augment, batch_size, judged_on, checkpoint, autocast, seed: as in
             `train_from_scratch`.
 
     Returns:
@@ -52,7 +52,7 @@ def fine_tune(
     14
     """
     seed_everything(seed)
-    device, augment = pick_device(), replace(MEDIUM, erase=erase)
+    device = pick_device()
     model = create_pretrained(name).to(device)
     options = {"batch_size": batch_size, "device": device, "seed": seed}
     options["preprocessing"] = model.preprocessing

@@ -8,15 +8,16 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch.optim import Optimizer
 
-from helpers.data.augment import MEDIUM, CutMixBatches
+from helpers.data.augment import MEDIUM, Augment
+from helpers.data.cutmix import CutMixBatches
 from helpers.data.loaders import make_loaders
 from helpers.data.render import render_deck
 from helpers.data.source import deck_folder
 from helpers.models.cnn import CardCNN
 from helpers.recipes.trained import Trained, judge
 from helpers.training.combined import CombinedOptimizer
-from helpers.training.device import pick_device, seed_everything
 from helpers.training.loop import fit
+from helpers.training.machine import pick_device, seed_everything
 from helpers.training.optimizers import SGD, Muon
 from helpers.training.parts import Schedule
 from helpers.training.resume import Checkpoint
@@ -27,7 +28,7 @@ def train_from_scratch(
     root: str | Path,
     sizes: Sequence[int] = (48,) * 5 + (64,) * 4 + (80,) * 5,
     *,
-    erase: float = 0.25,
+    augment: Augment | None = replace(MEDIUM, erase=0.25),
     cut_mix: float = 0.0,
     batch_size: int = 64,
     judged_on: str | Path | None = None,
@@ -43,8 +44,8 @@ def train_from_scratch(
     Args:
         root: a data folder; its train split is learned, its valid split chooses the best epoch.
         sizes: the pictures' side in each epoch.
-        erase, cut_mix: the probability that a picture gets an empty rectangle, and that a batch is
-            cut and mixed.
+        augment: what is done to the pictures, at random.
+        cut_mix: the probability that a batch is cut and mixed.
         batch_size: pictures a step.
         judged_on: the data folder that is measured at the end; by default `root`.
         checkpoint: a file to go on from when training is broken off.
@@ -61,20 +62,24 @@ def train_from_scratch(
     >>> len(signature(train_from_scratch).parameters["sizes"].default)
     14
     """
-    device, augment = pick_device(), replace(MEDIUM, erase=erase)
+    device = pick_device()
     options = {"batch_size": batch_size, "device": device, "seed": seed}
     loaders = make_loaders(root, sizes, augment=augment, **options)
     seed_everything(seed)
     model = CardCNN(widths=(16, 48, 96, 192), dropout=0.0).to(device)
     optimizer = muon_and_sgd(model)
-    rates, steps = [group["lr"] for group in optimizer.param_groups], len(sizes) * len(loaders.train)
+    rates, steps = (
+        [group["lr"] for group in optimizer.param_groups],
+        len(sizes) * len(loaders.train),
+    )
     cycle = OneCycleLR(optimizer, rates, steps, pct_start=0.25, cycle_momentum=False)
+    train = CutMixBatches(loaders.train, 53, cut_mix) if cut_mix else loaders.train
     parts = [Schedule(cycle)]
     if checkpoint is not None:
         parts.append(Checkpoint(checkpoint, every=100, resume=True))
     history = fit(
         model,
-        CutMixBatches(loaders.train, cut_mix),
+        train,
         loaders.valid,
         optimizer,
         len(sizes),
@@ -112,7 +117,7 @@ def train_on_drawings(
     return train_from_scratch(
         drawn_deck(pictures),
         sizes,
-        erase=0.3,
+        augment=replace(MEDIUM, erase=0.3),
         cut_mix=0.3,
         judged_on=photographs,
         checkpoint=checkpoint,

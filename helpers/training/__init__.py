@@ -3,7 +3,6 @@
 from helpers.training.averaging import ExponentialMovingAverage
 from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from helpers.training.combined import CombinedOptimizer
-from helpers.training.device import measure_autocast, pick_device, seed_everything
 from helpers.training.finder import find_learning_rate
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import (
@@ -17,7 +16,7 @@ from helpers.training.loop import (
     train_one_epoch,
 )
 from helpers.training.losses import cross_entropy, distillation_loss, focal_loss
-from helpers.training.memory import keep_freed_memory
+from helpers.training.machine import keep_freed_memory, pick_device, seed_everything
 from helpers.training.optimizers import (
     SGD,
     Adagrad,

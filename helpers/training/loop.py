@@ -133,7 +133,8 @@ def train_one_epoch(
             that v2.CutMix and v2.MixUp of torchvision make; their accuracy is by the likeliest.
         optimizer: of the model's parameters.
         loss_fn: as in `evaluate`.
-        autocast: compute in bfloat16 where that is safe; see `measure_autocast`.
+        autocast: compute in bfloat16 where that is safe. It halves the bytes to move, but only some
+            processors multiply it in hardware.
         run: a `Run` whose parts are told before and after each step; `fit` gives its own.
 
     Returns:

@@ -20,11 +20,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from recipes import LIGHT
+from timing import measure_autocast
 from torch import nn
 from tqdm.auto import tqdm
 
 from helpers.data import Loaders, find_cards, make_loaders
+from helpers.data.augment import LIGHT
 from helpers.evaluation import wilson_interval
 from helpers.models import (
     VGG,
@@ -41,10 +42,10 @@ from helpers.models import (
 from helpers.training import (
     Checkpoint,
     ClipGradients,
+    Schedule,
     evaluate,
     fit,
     keep_freed_memory,
-    measure_autocast,
     pick_device,
     seed_everything,
 )
@@ -129,9 +130,8 @@ def fit_one_cycle(
         optimizer,
         epochs,
         loss_fn=partial(F.cross_entropy, label_smoothing=0.1),
-        scheduler=scheduler,
         autocast=autocast,
-        parts=[ClipGradients(1.0), Checkpoint(checkpoint, resume=True)],
+        parts=[Schedule(scheduler), ClipGradients(1.0), Checkpoint(checkpoint, resume=True)],
     ).frame
 
 

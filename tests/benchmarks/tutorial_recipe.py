@@ -16,20 +16,19 @@ import time
 from pathlib import Path
 
 import torch
-from fine_tuning import RECIPES, Recipe, fine_tune, loaders_for
-from recipes import describe, measure, real_cards
+from shared import print_numbers, real_cards
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from helpers.models import create_pretrained
+from helpers.recipes import fine_tune
 from helpers.training import pick_device, seed_everything
 
 EPOCHS = 5
 # Four times is too seldom to learn a picture by heart, so nothing is augmented.
-SHORT = Recipe({64: 1, 96: 1, 112: 1, 128: 1}, augment=None)
-LONG = RECIPES["best"]
+OURS = {"short": {"sizes": (64, 96, 112, 128), "augment": None}, "long": {}}
 
 
 def tutorial_training(root: Path, device: torch.device) -> tuple[dict[str, float], float]:
@@ -82,12 +81,9 @@ def main() -> None:
         found, seconds = tutorial_training(root, device)
         print(f"yardstick: {EPOCHS} epochs at 128 px, in {seconds:.0f} s", flush=True)
         print(f"valid: {found['valid']:.1%}, test: {found['test']:.1%}", flush=True)
-    for name, recipe in (("short", SHORT), ("long", LONG)):
-        if name in trainings:
-            seed_everything(0)
-            model, seconds = fine_tune(recipe, root, device)
-            print(f"{name}: {describe(recipe.epochs)}, in {seconds:.0f} s", flush=True)
-            measure(model, loaders_for(model, root, recipe, device))
+    for name in OURS.keys() & trainings:
+        print(f"{name}:", flush=True)
+        print_numbers(fine_tune(root, **OURS[name]))
 
 
 if __name__ == "__main__":

@@ -1,50 +1,11 @@
-"""Where to compute, from which seed, and in which precision."""
+"""Which precision is faster here."""
 
-import os
-import random
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-def pick_device() -> torch.device:
-    """Choose the accelerator, such as cuda or mps, if any, else cpu; `$CARDS_DEVICE` overrides.
-
-    Raises:
-        ValueError: if `$CARDS_DEVICE` names a device this machine does not have.
-
-    >>> isinstance(pick_device(), torch.device)
-    True
-    """
-    if wanted := os.environ.get("CARDS_DEVICE"):
-        try:
-            torch.zeros(1, device=wanted)
-        except (RuntimeError, AssertionError) as error:
-            found = f"$CARDS_DEVICE is {wanted!r}, which PyTorch cannot use here"
-            raise ValueError(f"{found}; set it to cpu or cuda, or unset it ({error})") from error
-        return torch.device(wanted)
-    available = torch.accelerator.is_available()
-    return torch.accelerator.current_accelerator() if available else torch.device("cpu")
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch (on all devices).
-
-    See https://docs.pytorch.org/docs/stable/notes/randomness.html for what a seed does not fix:
-    other versions, other devices and some GPU kernels may still differ.
-
-    >>> seed_everything(0)
-    >>> first = torch.rand(2)
-    >>> seed_everything(0)
-    >>> torch.equal(torch.rand(2), first)
-    True
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one.
-    torch.manual_seed(seed)
 
 
 def measure_autocast(
