@@ -22,13 +22,11 @@ from helpers.training.optimizers import (
     Adagrad,
     Adam,
     AdamW,
-    AdamWForeach,
     Lion,
     Muon,
     OptimizerTemplate,
     RMSprop,
     clip_gradients,
-    orthogonalise,
 )
 from helpers.training.parts import (
     ClipGradients,

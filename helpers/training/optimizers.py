@@ -1,9 +1,9 @@
 """Optimizers written out, each equal to PyTorch's own: the formula stands beside its line.
 
 In the formulas w is a parameter, g its gradient, t the number of the step from 1. They follow
-https://docs.pytorch.org/docs/stable/optim.html, in names, defaults and state, so a `state_dict`
-saved by PyTorch's optimizer of the same name goes on here, and the other way round. All are for
-dense gradients of real numbers. What their settings have in common, `OptimizerTemplate` says.
+https://docs.pytorch.org/docs/stable/optim.html in names, defaults and state, so a `state_dict` of
+PyTorch's goes on here, and the other way round. All are for dense gradients of real numbers. What
+their settings have in common, `OptimizerTemplate` says.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,8 +26,7 @@ class OptimizerTemplate(Optimizer):
             to a divisor lest it be 0; `maximize`, to go up instead of down; and so on.
 
     Raises:
-        ValueError: if a setting is not finite and 0 or more (shares such as `betas` below 1 too),
-            or a parameter is complex.
+        ValueError: if a parameter is complex, a setting not finite or below 0, a share not below 1.
 
     >>> class SignDescent(OptimizerTemplate):
     ...     def update(self, param, grad, group):
@@ -41,18 +40,8 @@ class OptimizerTemplate(Optimizer):
     """
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        """Move `param` in place; `grad` stays as it is, already negated to `maximize`.
-
-        `group` is a dict of settings; what the next step needs goes to `self.state[param]`.
-        """
+        """Change `param`, not `grad`; what the next step needs goes to `self.state[param]`."""
         raise NotImplementedError
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take one more group, checked; those that the optimizer is made with come here, too."""
-        super().add_param_group(param_group)
-        if problem := _problem(param_group):
-            self.param_groups.pop()
-            raise ValueError(problem)
 
     @torch.no_grad()  # Else the step would be part of what autograd records.
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -60,13 +49,22 @@ class OptimizerTemplate(Optimizer):
         with torch.enable_grad():
             loss = closure() if closure else None
         for saved in self.param_groups:
-            group = self.defaults | saved  # A file of years ago lacks some.
+            # A file of years ago lacks some settings, and a rate may be a tensor.
+            group = self.defaults | saved | {"lr": float(saved["lr"])}
             for param in group["params"]:
-                # A frozen parameter has none, nor has one that took no part in the loss.
-                if param.grad is not None:
+                if param.grad is not None:  # A frozen parameter has none.
                     grad = -param.grad if group.get("maximize") else param.grad
                     self.update(param, grad, group)
         return loss
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take one more group, checked; those that the optimizer is made with come here, too."""
+        super().add_param_group(param_group)
+        try:
+            _check_group(param_group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
 
 class SGD(OptimizerTemplate):
@@ -84,17 +82,9 @@ class SGD(OptimizerTemplate):
     0.8
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-3, momentum: float = 0.0,
+                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+                 *, maximize: bool = False) -> None:  # fmt: skip
         if nesterov and (momentum == 0 or dampening != 0):
             found = f"momentum {momentum} and dampening {dampening}"
             raise ValueError(f"nesterov is True with {found}; expected them above 0 and 0")
@@ -106,15 +96,14 @@ class SGD(OptimizerTemplate):
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         if momentum != 0:
-            state = self.state[param]
-            velocity = state.get("momentum_buffer")
-            if velocity is None:
-                velocity = state["momentum_buffer"] = grad.clone()  # v ← g, undampened
+            velocity = self.state[param].get("momentum_buffer")
+            if velocity is None:  # v ← g, undampened
+                velocity = self.state[param]["momentum_buffer"] = grad.clone()
             else:  # v ← momentum v + (1 - dampening) g
                 velocity.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
             # Nesterov: g ← g + momentum v
             grad = grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
-        param.add_(grad, alpha=-float(group["lr"]))  # w ← w - lr g
+        param.add_(grad, alpha=-group["lr"])  # w ← w - lr g
 
 
 class Adagrad(OptimizerTemplate):
@@ -133,29 +122,22 @@ class Adagrad(OptimizerTemplate):
     [0.5, 99.5]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        *,
-        maximize: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-2, lr_decay: float = 0.0,
+                 weight_decay: float = 0.0, initial_accumulator_value: float = 0.0,
+                 eps: float = 1e-10, *, maximize: bool = False) -> None:  # fmt: skip
         defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
         defaults |= {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
         super().__init__(params, defaults)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[param]
-        if not state:
+        if not state:  # The counter on the CPU, for no step to wait for a GPU.
+            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
             state["sum"] = torch.full_like(param, group["initial_accumulator_value"])
-        t = _count_step(state, param)
+        state["step"] += 1
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-        lr = float(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
+        lr = group["lr"] / (1 + (float(state["step"]) - 1) * group["lr_decay"])
         root = state["sum"].addcmul_(grad, grad).sqrt()  # s ← s + g²
         param.addcdiv_(grad, root.add_(group["eps"]), value=-lr)  # w ← w - lr g / (√s + eps)
 
@@ -175,42 +157,34 @@ class RMSprop(OptimizerTemplate):
     [0.98, 99.98]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-2, alpha: float = 0.99,
+                 eps: float = 1e-8, weight_decay: float = 0.0, momentum: float = 0.0,
+                 centered: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         defaults = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
         options = {"momentum": momentum, "centered": centered, "maximize": maximize}
         super().__init__(params, defaults | options)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, alpha, lr = self.state[param], group["alpha"], float(group["lr"])
-        names = ["grad_avg"] * group["centered"] + ["momentum_buffer"] * (group["momentum"] > 0)
-        _count_step(state, param, "square_avg", *names)  # Not in the formula; as PyTorch.
+        state, alpha, momentum = self.state[param], group["alpha"], group["momentum"]
+        if not state:  # The counter is in no formula, but in PyTorch's state.
+            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+        more = ["grad_avg"] * group["centered"] + ["momentum_buffer"] * (momentum > 0)
+        state |= {n: torch.zeros_like(param) for n in ["square_avg", *more] if n not in state}
+        state["step"] += 1
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
         square = state["square_avg"]
         square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)  # s ← alpha s + (1 - alpha) g²
         if group["centered"]:
             mean = state["grad_avg"].lerp_(grad, 1 - alpha)  # a ← alpha a + (1 - alpha) g
-            root = square.addcmul(mean, mean, value=-1).sqrt_()  # √(s - a²)
-        else:
-            root = square.sqrt()
-        root.add_(group["eps"])
-        if group["momentum"] > 0:
+            square = square.addcmul(mean, mean, value=-1)  # s - a²
+        root = square.sqrt().add_(group["eps"])  # r ← √s + eps
+        if momentum > 0:
             velocity = state["momentum_buffer"]
-            velocity.mul_(group["momentum"]).addcdiv_(grad, root)  # v ← momentum v + g / root
-            param.add_(velocity, alpha=-lr)  # w ← w - lr v
+            velocity.mul_(momentum).addcdiv_(grad, root)  # v ← momentum v + g / r
+            param.add_(velocity, alpha=-group["lr"])  # w ← w - lr v
         else:
-            param.addcdiv_(grad, root, value=-lr)  # w ← w - lr g / root
+            param.addcdiv_(grad, root, value=-group["lr"])  # w ← w - lr g / r
 
 
 class Adam(OptimizerTemplate):
@@ -229,30 +203,24 @@ class Adam(OptimizerTemplate):
     [0.5, 99.5]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0, amsgrad: bool = False, *,
+                 maximize: bool = False, decoupled_weight_decay: bool = False) -> None:  # fmt: skip
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, defaults | {"amsgrad": amsgrad, "maximize": maximize})
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
-        t = _count_step(state, param, "exp_avg", "exp_avg_sq")
+        state, lr, (beta1, beta2) = self.state[param], group["lr"], group["betas"]
+        if not state:  # The counter on the CPU, for no step to wait for a GPU.
+            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
+        state["step"] += 1
+        t, m, v = float(state["step"]), state["exp_avg"], state["exp_avg_sq"]
         if group["decoupled_weight_decay"]:
             param.mul_(1 - lr * group["weight_decay"])  # w ← w - lr decay w
         elif group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])  # g ← g + decay w
-        m, v = state["exp_avg"], state["exp_avg_sq"]
         m.lerp_(grad, 1 - beta1)  # m ← beta1 m + (1 - beta1) g
         v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v ← beta2 v + (1 - beta2) g²
         if group["amsgrad"]:
@@ -275,62 +243,11 @@ class AdamW(Adam):
     [0.95, 95.0]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, *,
+                 maximize: bool = False) -> None:  # fmt: skip
         options = {"maximize": maximize, "decoupled_weight_decay": True}
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
-
-
-class AdamWForeach(AdamW):
-    """AdamW with one call for the tensors of a whole group, not one for each tensor.
-
-    On a GPU starting a kernel takes longer than the sum of a small tensor; `torch._foreach_…`
-    start few for all. So do PyTorch's optimizers with `foreach=True`, their default on a GPU; the
-    price is memory for all roots at once.
-
-    >>> weight = torch.tensor([1.0, 100.0], requires_grad=True)
-    >>> weight.square().sum().backward()
-    >>> AdamWForeach([weight], lr=0.5, weight_decay=0.0).step()
-    >>> [round(value, 4) for value in weight.tolist()]
-    [0.5, 99.5]
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Do what `Adam.update` does, line by line, to all parameters of a group at once."""
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for saved in self.param_groups:
-            group = self.defaults | saved
-            params = [param for param in group["params"] if param.grad is not None]
-            if not params:
-                continue
-            lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-            ts = [_count_step(self.state[param], param, *names) for param in params]
-            m, v, *largest = ([self.state[param][name] for param in params] for name in names)
-            grads = [-param.grad if group["maximize"] else param.grad for param in params]
-            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
-            torch._foreach_lerp_(m, grads, 1 - beta1)
-            torch._foreach_mul_(v, beta2)
-            torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
-            if largest:
-                torch._foreach_maximum_(largest[0], v)
-                v = largest[0]
-            roots = torch._foreach_sqrt(v)
-            torch._foreach_div_(roots, [sqrt(1 - beta2**t) for t in ts])
-            torch._foreach_add_(roots, group["eps"])
-            torch._foreach_addcdiv_(params, m, roots, [-lr / (1 - beta1**t) for t in ts])
-        return loss
 
 
 class Lion(OptimizerTemplate):
@@ -340,7 +257,6 @@ class Lion(OptimizerTemplate):
     than Adam's, and a weight decay as much larger. It remembers one tensor where Adam has two.
 
     Args:
-        lr: how far every weight moves in a step.
         betas: share of the average in the step, and in the next average.
         weight_decay: share of w taken away in a step, times the learning rate.
 
@@ -351,20 +267,13 @@ class Lion(OptimizerTemplate):
     [0.5, 99.5]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        *,
-        maximize: bool = False,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99),
+                 weight_decay: float = 0.0, *, maximize: bool = False) -> None:  # fmt: skip
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, lr, (beta1, beta2) = self.state[param], float(group["lr"]), group["betas"]
+        state, lr, (beta1, beta2) = self.state[param], group["lr"], group["betas"]
         if not state:
             state["exp_avg"] = torch.zeros_like(param)
         m = state["exp_avg"]
@@ -380,19 +289,15 @@ class Muon(OptimizerTemplate):
 
     All directions of the matrix then move about equally far, not only the few that dominate the
     gradient. It is for the matrices within a network, where it equals `torch.optim.Muon`; biases,
-    norms, embeddings and the last layer go to another optimizer, such as `AdamW`.
-
-    A convolution's weights `(out, in, height, width)` are taken too, as a matrix of `out` rows and
-    in · height · width columns. Keller Jordan's `muon.py` flattens them alike but scales by
-    √max(1, height / width): the same, unless there are more rows than columns (depthwise, 1x1 to
-    more channels), where the step here is √(rows / columns) times his if kernels are square.
+    norms, embeddings and the last layer go to another optimizer, such as `AdamW`. A convolution's
+    weights are a matrix with a row for each output, as in Keller Jordan's `muon.py`; where that has
+    more rows than columns, the step here is √(rows / columns) times his, if kernels are square.
 
     Args:
         params: of two dimensions or more, else a ValueError.
         weight_decay: share of w taken away in a step, times the learning rate.
-        momentum: share of the old average in the new one.
-        nesterov: look one step ahead along the average.
-        ns_steps: iterations of `orthogonalise`.
+        momentum: share of the old average in the new one; `nesterov` looks one step ahead along it.
+        ns_steps: how often the polynomial that makes it orthogonal is applied.
 
     >>> weight = torch.eye(2, requires_grad=True)
     >>> (weight * torch.tensor([[9.0, 0.0], [0.0, 1.0]])).sum().backward()  # 9 and 1,
@@ -401,29 +306,23 @@ class Muon(OptimizerTemplate):
     True
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        nesterov: bool = True,
-        ns_steps: int = 5,
-    ) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-3, weight_decay: float = 0.1,
+                 momentum: float = 0.95, nesterov: bool = True,
+                 ns_steps: int = 5) -> None:  # fmt: skip
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         # PyTorch's arguments for what is fixed here; a state of its that has others goes on so.
         fixed = {"ns_coefficients": (3.4445, -4.7750, 2.0315), "eps": 1e-7, "adjust_lr_fn": None}
         super().__init__(params, defaults | {"nesterov": nesterov, "ns_steps": ns_steps} | fixed)
 
     def update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, lr, share = self.state[param], float(group["lr"]), 1 - group["momentum"]
+        state, lr, share = self.state[param], group["lr"], 1 - group["momentum"]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(param)
         average = state["momentum_buffer"].lerp_(grad, share)  # b ← momentum b + (1 - momentum) g
         # Nesterov: u ← momentum b + (1 - momentum) g, with the new b
         update = grad.lerp(average, group["momentum"]) if group["nesterov"] else average
         settings = group["ns_steps"], group["ns_coefficients"], group["eps"]
-        matrix = orthogonalise(update.flatten(1), *settings)  # u ← U Vᵀ, about
+        matrix = _orthogonalise(update.flatten(1), *settings)  # u ← U Vᵀ, about
         rows, columns = matrix.shape
         scale = sqrt(max(1, rows / columns))
         if group["adjust_lr_fn"] == "match_rms_adamw":
@@ -434,30 +333,16 @@ class Muon(OptimizerTemplate):
         param.add_(matrix.reshape(param.shape), alpha=-lr * scale)  # w ← w - lr scale u
 
 
-def orthogonalise(
-    matrix: Tensor,
-    steps: int = 5,
-    coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-    eps: float = 1e-7,
-) -> Tensor:
+def _orthogonalise(matrix: Tensor, steps: int, factors: tuple[float, ...], eps: float) -> Tensor:
     """Bring all singular values near 1: from U S Vᵀ to about U Vᵀ, by matrix products alone.
 
     A polynomial of odd powers of the matrix acts on each singular value alone. This one, repeated,
-    takes all but the very small in 0..1 to about 0.7..1.2 (kellerjordan.github.io/posts/muon).
-
-    Args:
-        matrix: `(rows, columns)`; so is what is returned, in bfloat16, enough for a direction.
-        steps: how often the polynomial is applied.
-        coefficients, eps: its a, b and c; what the matrix is divided by if its norm is less.
-
-    >>> wide = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
-    >>> bool((torch.linalg.svdvals(orthogonalise(wide).float()) - 1).abs().max() < 0.4)
-    True
+    takes all but the very small in 0..1 to about 0.7..1.2. For a direction bfloat16 is enough.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     wide = (matrix.T if tall else matrix).bfloat16()  # The smaller of the two squares below.
     wide = wide / wide.norm().clamp(min=eps)  # No singular value is above 1 now.
-    a, b, c = coefficients
+    a, b, c = factors
     for _ in range(steps):  # X ← a X + (b X Xᵀ + c (X Xᵀ)²) X
         square = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
@@ -468,14 +353,11 @@ def orthogonalise(
 def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Tensor:
     """Scale all gradients, seen as one long vector, down to `max_norm` if they are longer.
 
-    The same as `torch.nn.utils.clip_grad_norm_`. Call it between `backward()` and `step()`.
+    As `torch.nn.utils.clip_grad_norm_`, before `step()`. Returns the length before, a scalar.
 
     Args:
         parameters: one or several, whose gradients are changed in place.
         max_norm: the length they may have; inf measures only, below 0 or nan is a ValueError.
-
-    Returns:
-        The length before, a scalar.
 
     >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
     >>> (weight.square().sum() / 2).backward()  # The gradient is the weight, of length 5.
@@ -497,26 +379,16 @@ def clip_gradients(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Te
     return norm
 
 
-def _count_step(state: dict[str, Any], param: Tensor, *names: str) -> float:
-    """Return the number of a step, from 1; under `names` the state holds zeros before the first."""
-    state.update({name: torch.zeros_like(param) for name in names if name not in state})
-    t = float(state.get("step", 0)) + 1  # A plain number in older files.
-    # On the CPU: reading it must wait for no GPU. In float32: bfloat16 counts to 256 only.
-    state["step"] = torch.tensor(t, dtype=torch.float32, device="cpu")
-    return t
-
-
-def _problem(group: dict[str, Any]) -> str:
-    """What is wrong with the parameters or the settings of a group; empty if nothing."""
+def _check_group(group: dict[str, Any]) -> None:
     for param in group["params"]:
         if param.is_complex():
-            return "params has a complex one; expected real ones: use torch.view_as_real"
+            raise ValueError("params has a complex one; expected real: use torch.view_as_real")
         if param.ndim < 2 and "ns_steps" in group:  # For Muon.
             found = f"params has one of shape {tuple(param.shape)}"
-            return f"{found}; expected 2 dimensions or more, others to AdamW"
+            raise ValueError(f"{found}; expected 2 dimensions or more, others to AdamW")
     betas = group.get("betas", (0, 0))
     if not isinstance(betas, tuple | list) or len(betas) != 2:
-        return f"betas is {betas}; expected two numbers, such as (0.9, 0.99)"
+        raise ValueError(f"betas is {betas}; expected two numbers, such as (0.9, 0.99)")
     settings = group | {"betas[0]": betas[0], "betas[1]": betas[1]}
     limits = {"alpha": 1, "betas[0]": 1, "betas[1]": 1, "ns_steps": 100}
     others = ("lr", "momentum", "dampening", "weight_decay", "eps", "lr_decay")
@@ -525,5 +397,4 @@ def _problem(group: dict[str, Any]) -> str:
         if name == "lr" and isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < below:
-            return f"{name} is {value}; expected a number, 0 or more and below {below}"
-    return ""
+            raise ValueError(f"{name} is {value}; expected a number, 0 or more and below {below}")

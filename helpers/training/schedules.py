@@ -1,14 +1,11 @@
-"""Learning-rate schedules written out, each equal to PyTorch's own.
+"""Learning-rate schedules written out, each equal to PyTorch's own, `state_dict` included.
 
-They are subclasses of `torch.optim.lr_scheduler.LRScheduler`, so any loop that takes one of
-https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate takes these. In the
-formulas t is the number of calls of `step()` so far; whether that is batches or epochs is up to
-the caller. `optimizer` is whose groups are moved. A `state_dict` of PyTorch's goes on here, and the
-other way round. What is no Optimizer raises a TypeError, a setting out of range a ValueError.
+They follow https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate, by batch or
+by epoch. What is no Optimizer raises a TypeError, a setting out of range a ValueError.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import cos, inf, pi
 from numbers import Integral
 from typing import Any, Literal
@@ -20,20 +17,16 @@ from torch.optim import Optimizer
 class FactorSchedule(torch.optim.lr_scheduler.LRScheduler):
     """A schedule but for its curve: a subclass says in `factor` what the first rate is times.
 
-    lr(t) = eta_min + (lr(0) - eta_min) · factor(t), reached in steps: each multiplies the rate it
-    finds in a group of `optimizer` by factor(t) / factor(t - 1). So what another schedule did to
-    the rate is kept, and schedules can be chained.
+    lr(t) = eta_min + (lr(0) - eta_min) · factor(t). A step multiplies the rate that it finds by
+    factor(t) / factor(t - 1), so what another schedule did to it is kept: they can be chained.
 
     >>> class Halving(FactorSchedule):
     ...     def factor(self, step):
     ...         return 0.5**step
     >>> optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.8)
     >>> schedule = Halving(optimizer)
-    >>> for _ in range(3):
-    ...     optimizer.step()
-    ...     schedule.step()
-    >>> schedule.get_last_lr()
-    [0.1]
+    >>> optimizer.step(), schedule.step(), schedule.get_last_lr()
+    (None, None, [0.4])
     """
 
     eta_min: float = 0.0  # The rate where the factor is 0.
@@ -51,8 +44,7 @@ class FactorSchedule(torch.optim.lr_scheduler.LRScheduler):
             return [group["lr"] + (first - self.eta_min) * now for group, first in pairs]
         return [self.eta_min + (group["lr"] - self.eta_min) * now / before for group in groups]
 
-    def _get_closed_form_lr(self) -> list[float]:
-        # PyTorch's SequentialLR asks for this when a schedule's turn comes.
+    def _get_closed_form_lr(self) -> list[float]:  # SequentialLR asks for it at each turn.
         factor = self.factor(self.last_epoch)
         return [self.eta_min + (first - self.eta_min) * factor for first in self.base_lrs]
 
@@ -66,8 +58,7 @@ class StepLR(FactorSchedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        _check_whole(1, step_size=step_size)
-        _check_range(gamma=gamma)
+        _check_settings(step_size=step_size, gamma=gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -85,9 +76,7 @@ class MultiStepLR(FactorSchedule):
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
-        for milestone in self.milestones:
-            _check_whole(0, milestones=milestone)
-        _check_range(gamma=gamma)
+        _check_settings(milestones=self.milestones, gamma=gamma)
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
@@ -103,7 +92,7 @@ class ExponentialLR(FactorSchedule):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        _check_range(gamma=gamma)
+        _check_settings(gamma=gamma)
         self.gamma = gamma
         super().__init__(optimizer)
 
@@ -112,18 +101,15 @@ class ExponentialLR(FactorSchedule):
 
 
 class CosineAnnealingLR(FactorSchedule):
-    """Half a wave of the cosine, from the first rate down to `eta_min` (arXiv:1608.03983).
-
-    It takes `T_max` steps; after them the rate goes up again.
+    """Half a wave of the cosine in `T_max` steps, down to the rate `eta_min` (arXiv:1608.03983).
 
     >>> schedule = CosineAnnealingLR(torch.optim.SGD([torch.ones(1)]), T_max=4)
-    >>> [round(schedule.factor(step), 4) for step in range(5)]
-    [1.0, 0.8536, 0.5, 0.1464, 0.0]
+    >>> [round(schedule.factor(step), 4) for step in range(6)]  # After them it goes up again.
+    [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.1464]
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        _check_whole(1, T_max=T_max)
-        _check_range(eta_min=eta_min)
+        _check_settings(T_max=T_max, eta_min=eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
@@ -134,9 +120,8 @@ class CosineAnnealingLR(FactorSchedule):
 class LinearWarmup(FactorSchedule):
     """Raises the rate along a line, from `start_factor` times to all of it in so many `steps`.
 
-    PyTorch's `LinearLR` with an `end_factor` of 1. Chained with another schedule it warms that
-    one up: `ChainedScheduler([LinearWarmup(optimizer, 100), CosineAnnealingLR(optimizer, 1000)])`,
-    or, with a `ReduceLROnPlateau`, stepped by batch while that one is stepped by epoch.
+    PyTorch's `LinearLR` up to 1. It warms another schedule up, in a `ChainedScheduler` with it, or
+    stepped by batch before a `ReduceLROnPlateau` that is stepped by epoch.
 
     >>> schedule = LinearWarmup(torch.optim.SGD([torch.ones(1)]), steps=4, start_factor=0.2)
     >>> [round(schedule.factor(step), 4) for step in range(6)]
@@ -144,63 +129,48 @@ class LinearWarmup(FactorSchedule):
     """
 
     def __init__(self, optimizer: Optimizer, steps: int, start_factor: float = 0.01) -> None:
-        _check_whole(1, steps=steps)
         if not 0 < start_factor <= 1:
             raise ValueError(f"start_factor is {start_factor}; expected above 0 and up to 1")
-        self.total_iters = steps  # By the names that PyTorch's has.
-        self.start_factor, self.end_factor = start_factor, 1.0
+        _check_settings(steps=steps)
+        self.total_iters, self.start_factor, self.end_factor = steps, start_factor, 1.0
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
-        rise = self.end_factor - self.start_factor
-        return self.start_factor + rise * min(1, step / self.total_iters)
+        share = min(1, step / self.total_iters)
+        return self.start_factor + (self.end_factor - self.start_factor) * share
 
 
 class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
     """Up to a high rate and down to almost none, momentum the other way (arXiv:1708.07120).
 
-    Both parts are half waves of the cosine. While the rate is high, momentum is low, so that
-    steps do not grow out of hand. Momentum is `momentum` or the first of `betas`.
+    Both parts are half waves of the cosine. Where the rate is high, low momentum tames the steps.
 
     Args:
-        max_lr: the rate at the top, one number, or one for each group in a list or tuple; their
-            own `lr` is not used.
-        total_steps: steps of the whole training; one too many raises a ValueError.
-        pct_start: share of them that leads up, 0 to below 1.
-        cycle_momentum: whether momentum is moved at all; then there must be one to move.
-        base_momentum: momentum at the top of the rate.
-        max_momentum: momentum at both ends.
-        div_factor: the rate begins at `max_lr / div_factor`,
-        final_div_factor: and ends at that over `final_div_factor`.
+        max_lr: the rate at the top, one or a list with one for each group; their `lr` is not used.
+        total_steps: of the training, `pct_start` of them up; one too many raises a ValueError.
+        cycle_momentum: move `momentum` or `betas[0]` between `max_momentum` and `base_momentum`.
+        div_factor: the rate begins at `max_lr / div_factor`, ends at that over `final_div_factor`.
 
     >>> optimizer = torch.optim.AdamW([torch.ones(1, requires_grad=True)])
-    >>> schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=10, pct_start=0.5)
-    >>> for _ in range(4):
-    ...     optimizer.step()
-    ...     schedule.step()
-    >>> schedule.get_last_lr()  # Now the way down begins.
-    [0.1]
+    >>> schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=4, pct_start=0.5)
+    >>> optimizer.step(), schedule.step(), schedule.get_last_lr()  # Now the way down begins.
+    (None, None, [0.1])
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float | Sequence[float],
-        total_steps: int,
-        pct_start: float = 0.3,
-        *,
-        cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-    ) -> None:
-        tops = _per_group("max_lr", max_lr, optimizer)
-        _check_whole(1, total_steps=total_steps)
-        _check_range(1, pct_start=pct_start)
-        _check_range(div_factor=div_factor, final_div_factor=final_div_factor)
-        _check_range(base_momentum=base_momentum, max_momentum=max_momentum)
-        if cycle_momentum and not {"momentum", "betas"} & set().union(*optimizer.param_groups):
+    def __init__(self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int,
+                 pct_start: float = 0.3, *, cycle_momentum: bool = True,
+                 base_momentum: float = 0.85, max_momentum: float = 0.95,
+                 div_factor: float = 25.0, final_div_factor: float = 1e4) -> None:  # fmt: skip
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is a {type(optimizer).__name__}; expected an Optimizer")
+        groups = optimizer.param_groups
+        tops = max_lr if isinstance(max_lr, Sequence) else [max_lr] * len(groups)
+        if len(tops) != len(groups):
+            raise ValueError(f"max_lr has {len(tops)} values; expected {len(groups)}, one for each")
+        _check_settings(max_lr=tops, total_steps=total_steps, pct_start=pct_start)
+        _check_settings(div_factor=div_factor, final_div_factor=final_div_factor)
+        _check_settings(base_momentum=base_momentum, max_momentum=max_momentum)
+        if cycle_momentum and not {"momentum", "betas"} & set().union(*groups):
             raise ValueError("optimizer has neither momentum nor betas; pass cycle_momentum=False")
         self.total_steps, self.cycle_momentum = total_steps, cycle_momentum
         # How far each part leads, and between which settings of a group; as PyTorch keeps it.
@@ -208,7 +178,7 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
         up = (pct_start * total_steps - 1, "initial_lr", "max_lr", "max_momentum", "base_momentum")
         down = (total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")
         self._schedule_phases = [dict(zip(keys, phase, strict=True)) for phase in (up, down)]
-        for group, top in zip(optimizer.param_groups, tops, strict=True):
+        for group, top in zip(groups, tops, strict=True):
             first = top / div_factor
             group.update(lr=first, initial_lr=first, max_lr=top, min_lr=first / final_div_factor)
             group.update(base_momentum=base_momentum, max_momentum=max_momentum)
@@ -222,20 +192,22 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
         up, down = self._schedule_phases
         turn, end = up["end_step"], down["end_step"]
         part, share = (up, step / turn) if step < turn else (down, (step - turn) / (end - turn))
+
+        def half_wave(group: dict[str, Any], kind: str) -> float:
+            start, end = group[part[f"start_{kind}"]], group[part[f"end_{kind}"]]
+            return end + (start - end) / 2 * (1 + cos(pi * share))
+
         for group in groups if self.cycle_momentum else []:
-            momentum = _half_wave(group[part["start_momentum"]], group[part["end_momentum"]], share)
             if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
+                group["betas"] = (half_wave(group, "momentum"), *group["betas"][1:])
             elif "momentum" in group:
-                group["momentum"] = momentum
-        return [_half_wave(g[part["start_lr"]], g[part["end_lr"]], share) for g in groups]
+                group["momentum"] = half_wave(group, "momentum")
+        return [half_wave(group, "lr") for group in groups]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state, PyTorch's too if it is of two half waves of the cosine."""
-        if (
-            state_dict.get("_anneal_func_type") == "linear"
-            or len(state_dict["_schedule_phases"]) != 2
-        ):
+        linear = state_dict.get("_anneal_func_type") == "linear"
+        if linear or len(state_dict["_schedule_phases"]) != 2:
             raise ValueError("state_dict has three phases or straight lines; expected 2 of cosine")
         super().load_state_dict(state_dict)
 
@@ -243,108 +215,56 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
 class ReduceLROnPlateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     """Multiplies the learning rate by `factor` when a measure has stopped getting better.
 
-    Its `step` is given the measure, say the loss of the validation set after an epoch. It is a
-    subclass of PyTorch's so that whoever asks for that kind, such as `SequentialLR`, knows it.
+    Its `step` is given the measure, say the loss of the validation set after an epoch. Settings and
+    comparison are PyTorch's, whose subclass it is, so that whoever asks for that kind knows it.
 
     Args:
         mode: whether the measure is to be small ("min", a loss) or large ("max", an accuracy).
-        factor: what the rate is multiplied by, below 1.
-        patience: bad steps in a row that are put up with.
-        threshold: how much better than the best so far a better one must be,
-        threshold_mode: as a share of it ("rel") or as a difference ("abs").
-        cooldown: steps after a change in which bad ones are not counted.
-        min_lr: the rate never falls below this, one number or one for each group.
-        eps: a smaller change is left undone.
+        patience: bad steps in a row that are put up with; after a change, `cooldown` do not count.
+        threshold: how much better is better, a share (`threshold_mode` "rel") or so much ("abs").
+        min_lr: where the rate stops, one or one for each group; no change is smaller than `eps`.
 
     >>> schedule = ReduceLROnPlateau(torch.optim.SGD([torch.ones(1)], lr=0.5), patience=1)
     >>> for loss in (2.0, 2.1, 2.2):
     ...     schedule.step(loss)
-    ...     print(loss, schedule.get_last_lr())
-    2.0 [0.5]
-    2.1 [0.5]
-    2.2 [0.05]
+    >>> schedule.get_last_lr()
+    [0.05]
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: Literal["min", "max"] = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: Literal["rel", "abs"] = "rel",
-        cooldown: int = 0,
-        min_lr: float | Sequence[float] = 0.0,
-        eps: float = 1e-8,
-    ) -> None:
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode is {mode!r}; expected min or max")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold_mode is {threshold_mode!r}; expected rel or abs")
-        _check_range(1, factor=factor)
-        _check_whole(0, patience=patience, cooldown=cooldown)
-        _check_range(threshold=threshold, eps=eps)
-        # Without LRScheduler.__init__, which takes a first step: there is no measure yet.
-        self.optimizer, self.min_lrs = optimizer, _per_group("min_lr", min_lr, optimizer)
-        self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
-        self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
-        self.best = inf if mode == "min" else -inf
-        self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
-        self._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
+    def __init__(self, optimizer: Optimizer, mode: Literal["min", "max"] = "min",
+                 factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+                 threshold_mode: Literal["rel", "abs"] = "rel", cooldown: int = 0,
+                 min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:  # fmt: skip
+        _check_settings(patience=patience, cooldown=cooldown, factor=factor)
+        _check_settings(min_lr=min_lr, threshold=threshold, eps=eps)
+        settings = mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps
+        super().__init__(optimizer, *settings)
 
     def step(self, metrics: float) -> None:
         """Take note of a measure, and lower the rates if it is time to."""
-        measure = float(metrics)
+        measure, groups = float(metrics), self.optimizer.param_groups
         self.last_epoch += 1
-        if self._is_better(measure, self.best):
+        self.num_bad_epochs += 1
+        if self._is_better(measure, self.best):  # By `threshold`, as `mode` has it.
             self.best, self.num_bad_epochs = measure, 0
-        else:
-            self.num_bad_epochs += 1
         if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        groups = self.optimizer.param_groups
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
         if self.num_bad_epochs > self.patience:
-            # Groups that were added since have the bound of the last.
-            self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+            self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))  # Added groups.
             for group, least in zip(groups, self.min_lrs, strict=True):
                 lower = max(float(group["lr"]) * self.factor, least)
-                if group["lr"] - lower > self.eps:
-                    group["lr"] = lower
-            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+                group["lr"] = lower if group["lr"] - lower > self.eps else group["lr"]
         self._last_lr = [float(group["lr"]) for group in groups]
 
-    def _is_better(self, measure: float, best: float) -> bool:
-        sign = 1 if self.mode == "max" else -1
-        margin = sign * self.threshold
-        bar = best * (1 + margin) if self.threshold_mode == "rel" else best + margin
-        return sign * measure > sign * bar
 
-
-def _half_wave(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + cos(pi * share))
-
-
-def _per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) -> list[float]:
-    """One value for each group: the same for all, or those of a list or tuple."""
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is a {type(optimizer).__name__}; expected an Optimizer")
-    count = len(optimizer.param_groups)
-    values = list(value) if isinstance(value, Sequence) else [value] * count
-    if len(values) != count:
-        raise ValueError(f"{name} has {len(values)} values; expected {count}, one for each group")
-    for each in values:
-        _check_range(**{name: each})
-    return values
-
-
-def _check_range(below: float = inf, **settings: float) -> None:
+def _check_settings(**settings: float | Collection[float]) -> None:
+    whole = {"step_size": 1, "T_max": 1, "steps": 1, "total_steps": 1}
+    whole |= {"milestones": 0, "patience": 0, "cooldown": 0}
     for name, value in settings.items():
-        if isinstance(value, bool) or not 0 <= value < below:  # Written so, nan is out of it, too.
-            raise ValueError(f"{name} is {value}; expected a number, 0 or more and below {below}")
-
-
-def _check_whole(least: int, **settings: int) -> None:
-    for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} is {value}; expected a whole number, {least} or more")
+        kind, least = ("a whole number", whole[name]) if name in whole else ("a number", 0)
+        top = 1 if name in ("pct_start", "factor") else inf
+        for each in value if isinstance(value, Collection) else [value]:
+            fits = name not in whole or isinstance(each, Integral)
+            if isinstance(each, bool) or not fits or not least <= each < top:
+                raise ValueError(f"{name} is {each}; expected {kind}, {least} or more, below {top}")
