@@ -67,9 +67,8 @@ def predict_logits(model: nn.Module, loader: Iterable) -> tuple[Tensor, Tensor]:
     return tuple(torch.cat(each) for each in zip(*outputs, strict=True))
 
 
-def evaluate(
-    model: nn.Module, loader: Iterable, *, loss_fn: Callable = F.cross_entropy
-) -> dict[str, float]:
+def evaluate(model: nn.Module, loader: Iterable, *,
+             loss_fn: Callable = F.cross_entropy) -> dict[str, float]:  # fmt: skip
     """Measure loss and accuracy over all samples, changing neither the weights nor the modes.
 
     The loss is asked once, for all logits and targets: the mean over batches of a loss that
@@ -113,16 +112,9 @@ def measure(logits: Tensor, targets: Tensor, loss_fn: Callable) -> dict[str, flo
     return {"loss": loss, "accuracy": correct / (count or nan), "correct": correct, "count": count}
 
 
-def train_one_epoch(
-    model: nn.Module,
-    loader: Iterable,
-    optimizer: Optimizer,
-    *,
-    loss_fn: Callable = F.cross_entropy,
-    autocast: bool = False,
-    run: Any = None,
-    **old_keywords: Any,
-) -> dict[str, float]:
+def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
+                    loss_fn: Callable = F.cross_entropy, autocast: bool = False,
+                    run: Any = None, **old_keywords: Any) -> dict[str, float]:  # fmt: skip
     """Pass over the batches once, with one optimizer step for each.
 
     Nothing in the loop reads from the device, so no GPU is waited for.
@@ -180,18 +172,9 @@ def train_one_epoch(
     return measure(*(torch.cat(each) for each in zip(*outputs, strict=True)), loss_fn)
 
 
-def fit(
-    model: nn.Module,
-    train_loader: Iterable,
-    valid_loader: Iterable,
-    optimizer: Optimizer,
-    epochs: int,
-    *,
-    loss_fn: Callable = F.cross_entropy,
-    autocast: bool = False,
-    parts: Sequence[Any] = (),
-    **old_keywords: Any,
-) -> "History":
+def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimizer: Optimizer,
+        epochs: int, *, loss_fn: Callable = F.cross_entropy, autocast: bool = False,
+        parts: Sequence[Any] = (), **old_keywords: Any) -> "History":  # fmt: skip
     """Train for a number of epochs and leave the model with its best weights.
 
     The loop trains, measures and keeps the history; all else is done by its parts, which are told

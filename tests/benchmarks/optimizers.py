@@ -24,7 +24,6 @@ PAIRS: dict[str, tuple[Callable, Callable, dict]] = {
     "Adam": (ours.Adam, torch.optim.Adam, {"weight_decay": 0.01}),
     "AdamW": (ours.AdamW, torch.optim.AdamW, {}),
     "Lion": (ours.Lion, timm.optim.Lion, {"weight_decay": 0.01}),
-    "AdamWForeach": (ours.AdamWForeach, torch.optim.AdamW, {}),
     "Muon": (ours.Muon, torch.optim.Muon, {}),
 }
 
@@ -56,7 +55,7 @@ def main() -> None:
     device = pick_device()
     print(f"on {device.type} with {torch.get_num_threads()} threads, medians of {rounds} steps")
     for name, (mine, theirs, options) in PAIRS.items():
-        foreach = {} if name == "Muon" else {"foreach": name == "AdamWForeach"}
+        foreach = {} if name == "Muon" else {"foreach": False}
         pair = [
             make(mine, name, device, options),
             make(theirs, name, device, options | foreach),
