@@ -237,7 +237,7 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
         warnings.warn(f"interrupted; the history holds {len(run.rows)} epochs", stacklevel=2)
     except Exception as error:
         error.history = History(run.rows, run.best_epoch)
-        error.add_note(f"epoch {run.epoch}, batch {run.batch}; error.history has the epochs done")
+        error.add_note(f"in epoch {run.epoch}, after {run.batch} batches; see error.history")
         raise
     finally:
         run.tell("after_training")
