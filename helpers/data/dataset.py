@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from helpers.data.deck import CLASSES
+from helpers.data.classes import CLASSES
 from helpers.data.source import SPLITS, check_cards, picture_files
 
 

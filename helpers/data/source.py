@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.data.deck import CLASSES
+from helpers.data.classes import CLASSES
 from helpers.data.render import render_deck
 
 SPLITS = ("train", "valid", "test")
@@ -183,7 +183,7 @@ def deck_folder() -> Path:
     a new deck and an old one is never taken for it.
     """
     folder = data_folder().parent / "helpers" / "data"
-    patterns = ("deck.py", "render.py", "drawing/*.py")
+    patterns = ("classes.py", "render.py", "drawing/*.py")
     digest = hashlib.sha256()
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         digest.update(path.read_bytes())
