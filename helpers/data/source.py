@@ -28,9 +28,7 @@ def data_folder() -> Path:
     'data'
     """
     spec = importlib.util.find_spec("helpers")
-    if spec is None or spec.origin is None:
-        return Path("data")
-    return Path(spec.origin).parent.parent / "data"
+    return Path(spec.origin).parents[1] / "data" if spec and spec.origin else Path("data")
 
 
 def picture_files(folder: str | Path) -> list[Path]:
