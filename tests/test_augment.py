@@ -8,13 +8,6 @@ import torch
 import torchvision.transforms.v2.functional as TF
 
 from helpers.data import Augment
-from helpers.data.augment import (
-    add_noise,
-    erase_rectangles,
-    jitter_colour,
-    random_affine,
-    warp,
-)
 
 STILL = Augment(
     rotation=0, shift=0, scale=(1, 1), stretch=0, shear=0, half_turn=0,
@@ -54,23 +47,36 @@ def test_input_stays_and_output_is_in_range(images):
 def test_half_turn_is_a_rotation_by_180_degrees_and_never_a_mirror(images):
     turned = replace(STILL, half_turn=1.0)(images, seeded())
     torch.testing.assert_close(turned, torch.rot90(images, 2, (2, 3)), atol=1e-4, rtol=0)
-    matrices = random_affine(
-        torch.rand(800, 7, generator=seeded()),
-        rotation=45, shift=0.2, scale=(0.5, 2), stretch=0.3, shear=20, half_turn=0.5,
-    )  # fmt: skip
+    augment = Augment(45, shift=0.2, scale=(0.5, 2), stretch=0.3, shear=20, half_turn=0.5)
+    matrices = augment.affine(torch.rand(800, 7, generator=seeded()))
     assert (torch.linalg.det(matrices[:, :, :2]) > 0).all()
 
 
 def test_rotation_equals_torchvision(images):
     angle = 17.0
-    turn = torch.tensor(math.radians(angle))
-    cosine, sine = torch.cos(turn), torch.sin(turn)
-    matrices = torch.tensor([[cosine, -sine, 0], [sine, cosine, 0]]).expand(16, 2, 3)
+    numbers = torch.full((16, 22), 0.5)
+    numbers[:, 0] = 1  # All the way to the largest angle.
+    turned = replace(STILL, rotation=angle).apply(images, numbers, torch.empty(0))
     expected = TF.rotate(images, angle, interpolation=TF.InterpolationMode.BILINEAR)
     inner = slice(12, 36)  # away from the border, which torchvision fills with black
     torch.testing.assert_close(
-        warp(images, matrices)[..., inner, inner], expected[..., inner, inner], atol=1e-3, rtol=0
+        turned[..., inner, inner], expected[..., inner, inner], atol=1e-3, rtol=0
     )
+
+
+def test_matrices_are_rotation_shear_and_zoom_one_after_the_other():
+    augment = Augment(40, shift=0.2, scale=(0.5, 2), stretch=0.3, shear=20, half_turn=0)
+    numbers = torch.rand(50, 7, generator=seeded()).double()
+    for row, matrix in zip(numbers.tolist(), augment.affine(numbers), strict=True):
+        angle, slant = math.radians(40 * (2 * row[0] - 1)), math.radians(20 * (2 * row[2] - 1))
+        zoom, ratio = 0.5 + 1.5 * row[3], 1 + 0.15 * (2 * row[4] - 1)
+        cosine, sine = math.cos(angle), math.sin(angle)
+        rotate = torch.tensor([[cosine, -sine], [sine, cosine]]).double()
+        lean = torch.tensor([[1, math.tan(slant)], [0, 1]]).double()
+        resize = torch.tensor([[1 / (zoom * ratio), 0], [0, ratio / zoom]]).double()
+        torch.testing.assert_close(matrix[:, :2], rotate @ lean @ resize, atol=1e-6, rtol=0)
+        shift = torch.tensor([0.4 * (2 * number - 1) for number in row[5:]]).double()
+        torch.testing.assert_close(matrix[:, 2], shift)
 
 
 def test_scale_above_one_enlarges(images):
@@ -93,7 +99,8 @@ def test_shift_moves_by_its_share_of_the_side():
 
 def test_colour_follows_its_formula(images):
     numbers = torch.rand(16, 5, generator=seeded(4))
-    changed = jitter_colour(images, numbers, 0.2, 0.3, 0.1)
+    augment = replace(STILL, brightness=0.2, contrast=0.3, tint=0.1)
+    changed = augment.jitter_colour(images, numbers)
     either_way = (2 * numbers - 1)[:, :, None, None]
     light, spread = 1 + 0.2 * either_way[:, :1], 1 + 0.3 * either_way[:, 1:2]
     colour = 1 + 0.1 * either_way[:, 2:]
@@ -104,15 +111,17 @@ def test_colour_follows_its_formula(images):
 def noise_of(count: int, height: int, width: int) -> torch.Tensor:
     """The noise of pictures that all have the largest deviation, 1."""
     grey = torch.zeros(count, 3, height, width)
-    numbers, noise = replace(STILL, noise=1).draw(grey.shape, seeded())
-    numbers = torch.stack([torch.ones(count), numbers[:, 13]], 1)
-    return add_noise(grey, numbers, noise, 1.0)
+    augment = replace(STILL, noise=1)
+    numbers, noise = augment.draw(grey.shape, seeded(), "cpu")
+    return augment.add_noise(grey, torch.stack([torch.ones(count), numbers[:, 13]], 1), noise)
 
 
 def test_noise_has_the_asked_deviation():
-    numbers, noise = Augment().draw((64, 3, 32, 32), seeded())
+    augment = Augment(noise=0.1)
+    numbers, noise = augment.draw((64, 3, 32, 32), seeded(), "cpu")
     grey = torch.full((64, 3, 32, 32), 0.5)
-    deviations = (add_noise(grey, numbers[:, 12:14], noise, 0.1) - grey).std(dim=(1, 2, 3))
+    changed = augment.add_noise(grey, numbers[:, 12:14], noise)
+    deviations = (changed - grey).std(dim=(1, 2, 3))
     torch.testing.assert_close(deviations, 0.1 * numbers[:, 12], atol=0, rtol=0.05)
 
 
@@ -128,7 +137,7 @@ def test_noise_is_normal_and_each_picture_has_its_own(height, width):
 def test_erasing_takes_the_asked_share():
     white = torch.ones(400, 3, 40, 40)
     numbers = torch.rand(400, 8, generator=seeded())
-    erased = erase_rectangles(white, numbers, 0.5, (0.1, 0.1))
+    erased = Augment(erase=0.5, erase_area=(0.1, 0.1)).erase_rectangles(white, numbers)
     share = (erased != 1).any(1).float().mean((1, 2))
     assert (share > 0).float().mean() == pytest.approx(0.5, abs=0.08)
     # Rectangles reach over the border, so the mean is below the full tenth.
@@ -138,8 +147,8 @@ def test_erasing_takes_the_asked_share():
 
 def test_a_picture_has_its_numbers_whatever_else_is_in_the_batch(images):
     augment = Augment()
-    numbers, noise = augment.draw(images.shape, seeded())
-    more, _ = augment.draw((99, 3, 48, 48), seeded())
+    numbers, noise = augment.draw(images.shape, seeded(), "cpu")
+    more, _ = augment.draw((99, 3, 48, 48), seeded(), "cpu")
     assert torch.equal(more[:16], numbers)  # A data set that grows leaves the others theirs.
     whole = augment.apply(images, numbers, noise)
     assert torch.equal(whole, augment(images, seeded()))
@@ -152,7 +161,7 @@ def test_a_picture_has_its_numbers_whatever_else_is_in_the_batch(images):
 def test_what_is_off_costs_nothing_and_moves_no_other_number(images, monkeypatch):
     images = 0.3 + 0.4 * images  # So that nothing is cut off at 0 and 1 in between.
     only = {
-        "warp": replace(STILL, rotation=9, shift=0.1),
+        "affine": replace(STILL, rotation=9, shift=0.1),
         "jitter_colour": replace(STILL, contrast=0.4),
         "add_noise": replace(STILL, noise=0.03),
         "erase_rectangles": replace(STILL, erase=0.7),
@@ -165,11 +174,11 @@ def test_what_is_off_costs_nothing_and_moves_no_other_number(images, monkeypatch
 
     called = []
     for name in only:
-        monkeypatch.setattr(f"helpers.data.augment.{name}", lambda *_, n=name: called.append(n))
+        monkeypatch.setattr(Augment, name, lambda *_, n=name: called.append(n))
     assert torch.equal(STILL(images, seeded()), images)
     assert STILL(images, seeded()).data_ptr() != images.data_ptr()
     assert not called
-    assert len(STILL.draw(images.shape)[1]) == 0
+    assert len(STILL.draw(images.shape, None, "cpu")[1]) == 0
 
 
 @pytest.mark.parametrize("augment", [Augment(), replace(Augment(), noise=0), STILL])

@@ -140,9 +140,9 @@ def test_broken_picture_is_named(deck_folder, tmp_path, kind):
         read_picture(path)
 
 
-def test_decoded_pictures_equal_pillow(deck_folder):
+def test_decoded_pictures_equal_pillow(deck_folder, tmp_path):
     paths = CardDataset(deck_folder, "test").paths[:5]
-    decoded = decode_pictures(paths, 24)
+    decoded = decode_pictures(paths, 24, tmp_path)
     assert (decoded.dtype, decoded.shape) == (torch.uint8, (5, 3, 24, 24))
     assert decoded.is_contiguous(memory_format=torch.channels_last)
     for image, path in zip(decoded, paths, strict=True):
@@ -162,6 +162,14 @@ def test_cache_is_reused_and_follows_content_and_size(photo_folder, tmp_path, mo
     assert not torch.equal(changed[0], first[0])
     assert torch.equal(changed[1:], first[1:])
     assert len(list(tmp_path.glob("*.npy"))) == 3
+
+
+def test_pictures_are_kept_in_the_data_folder_unless_told_otherwise(
+    deck_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("helpers.data.dataset.data_folder", lambda: tmp_path)
+    decode_pictures(CardDataset(deck_folder, "test").paths[:2], 16)
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
 def test_writing_to_decoded_pictures_leaves_the_cache_alone(deck_folder, tmp_path):

@@ -16,9 +16,7 @@ from helpers.data import (
     CLASSES,
     Augment,
     BatchLoader,
-    EpochOrder,
     Preprocessing,
-    SeededItems,
     decode_pictures,
     list_pictures,
     make_loaders,
@@ -26,6 +24,7 @@ from helpers.data import (
     mix_seed,
 )
 from helpers.data.preprocessing import check_preprocessing
+from helpers.data.seeding import EpochSampler, SeededItems
 
 
 @pytest.fixture
@@ -92,6 +91,18 @@ def test_both_paths_give_the_same_evaluation_batches(deck_folder, tmp_path, inte
         assert torch.equal(targets, expected_targets)
         # Both resize with Pillow, so only the last float bit may differ.
         torch.testing.assert_close(images, expected_images, atol=1e-5, rtol=0)
+
+
+def test_without_preprocessing_all_is_as_its_default_says(pictures, deck_folder, tmp_path):
+    assert same(BatchLoader(*pictures, 4), BatchLoader(*pictures, 4, preprocessing=Preprocessing()))
+    for make in (
+        lambda **options: make_loaders(deck_folder, cache=tmp_path, **options),
+        lambda **options: make_worker_loaders(deck_folder, workers=0, **options),
+    ):
+        assert same(make().valid, make(preprocessing=Preprocessing()).valid)
+    model = torch.nn.Identity()
+    model.preprocessing = Preprocessing()
+    check_preprocessing(model, BatchLoader(*pictures, 4))
 
 
 def test_only_train_is_shuffled_and_augmented(deck_folder, tmp_path):
@@ -326,8 +337,8 @@ def test_neighbouring_seeds_and_epochs_have_nothing_in_common():
     assert mix_seed(np.int64(3), 1) == mix_seed(3, 1)
     orders = []
     for seed in range(6):
-        order = EpochOrder(500, 10, shuffle=True, seed=seed)
-        orders += [order.begin()[2] for _ in range(6)]
+        sampler = EpochSampler(500, 10, shuffle=True, seed=seed, rank=0, world_size=1)
+        orders += [sampler.order(epoch) for epoch in range(1, 7)]
     likeness = torch.corrcoef(torch.stack(orders).float()) - torch.eye(36)
     assert likeness.abs().max() < 0.2  # 4.5 standard deviations of independent orders
 
@@ -535,7 +546,7 @@ def test_the_parts_serve_any_dataset(pictures):
             return torch.tensor(index), torch.rand(())
 
     def load():
-        order = EpochOrder(10, 4, shuffle=True, seed=1)
+        order = EpochSampler(10, 4, shuffle=True, seed=1, rank=0, world_size=1)
         return DataLoader(SeededItems(Numbers(), 1), 4, sampler=order, generator=torch.Generator())
 
     first, second = load(), load()

@@ -28,8 +28,8 @@ LONGER = {
     "helpers.data.render_deck": 1250,
     "helpers.data.find_cards": 1350,
     # A data folder is checked, decoded and served: each stands on those before.
-    "helpers.data.make_worker_loaders": 260,
-    "helpers.data.make_loaders": 360,
+    "helpers.data.make_worker_loaders": 125,
+    "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
     # A download that is whole or not there, from a zip or from Kaggle.

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.data import __main__ as command_line
 from helpers.data import source
-from helpers.data.deck import CLASSES
+from helpers.data.classes import CLASSES
 
 
 def make_cards(root: Path) -> Path:
@@ -187,7 +187,7 @@ def test_everything_that_draws_is_in_the_fingerprint(tmp_path, monkeypatch):
             imported = tmp_path / (name.replace(".", "/") + ".py")
             if imported.is_file() and imported not in seen:
                 waiting.append(imported)
-    assert folder / "deck.py" in seen
+    assert folder / "classes.py" in seen
     assert len(seen) > 2
     for path in sorted(seen):
         before = source.deck_folder()

@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from helpers.data.classes import CLASSES
 from helpers.data.dataset import read_picture
-from helpers.data.deck import CLASSES
 from helpers.data.source import PICTURE_SUFFIXES, SPLITS
 
 # Chosen by looking at pairs of real cards at 32 x 32 pixels. Two decks can draw a plain card nearly

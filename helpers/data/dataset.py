@@ -1,11 +1,9 @@
 """CardDataset, and the cache that decodes every picture only once."""
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
-from helpers.data.deck import CLASSES
-from helpers.data.source import SPLITS, check_cards, picture_files
+from helpers.data.classes import CLASSES
+from helpers.data.source import PICTURE_SUFFIXES, SPLITS, check_cards, data_folder
 
 
 class CardDataset(Dataset):
@@ -54,15 +52,8 @@ class CardDataset(Dataset):
 
     classes = CLASSES
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        transform: Callable[[Image.Image], Any] | None = None,
-    ) -> None:
-        self.root = Path(root)
-        self.split = split
-        self.transform = transform
+    def __init__(self, root: str | Path, split: str, transform: Callable | None = None) -> None:
+        self.root, self.split, self.transform = Path(root), split, transform
         self.paths, self.targets = list_pictures(root, split)
 
     def __len__(self) -> int:
@@ -84,8 +75,10 @@ def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
         FileNotFoundError, ValueError: as `CardDataset`.
 
     >>> from tempfile import TemporaryDirectory
+    >>> ranks = "ace two three four five six seven eight nine ten jack queen king".split()
+    >>> suits = "clubs diamonds hearts spades".split()
     >>> with TemporaryDirectory() as root:
-    ...     for name in CLASSES:
+    ...     for name in ["joker"] + [f"{rank} of {suit}" for rank in ranks for suit in suits]:
     ...         Path(root, "valid", name).mkdir(parents=True)
     ...         Path(root, "valid", name, "1.jpg").touch()
     ...     list_pictures(root, "valid")[1][-3:]
@@ -94,12 +87,10 @@ def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     check_cards(root, [split])
-    paths, targets = [], []
-    for target, name in enumerate(CLASSES):
-        pictures = picture_files(Path(root) / split / name)
-        paths += pictures
-        targets += [target] * len(pictures)
-    return paths, targets
+    found = Path(root, split).glob("[!.]*/[!.]*")
+    paths = sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)
+    names = sorted({path.parent.name for path in paths})  # CLASSES, or the check would have raised.
+    return paths, [names.index(path.parent.name) for path in paths]
 
 
 def read_picture(path: str | Path) -> Image.Image:
@@ -118,9 +109,8 @@ def read_picture(path: str | Path) -> Image.Image:
     'RGB'
     """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            picture = ImageOps.exif_transpose(picture)
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -128,21 +118,16 @@ def read_picture(path: str | Path) -> Image.Image:
             f"{path} cannot be decoded as a picture ({error}); replace or delete the file "
             "(helpers.data.audit lists every broken one)"
         ) from error
-    if picture.mode.startswith("I"):
-        # convert("RGB") would clip 16-bit values at 255 and return a white card.
+    if picture.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip to white.
         picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture)
+        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
     return picture.convert("RGB")
 
 
 def decode_pictures(
-    paths: Sequence[str | Path],
-    size: int,
-    cache: str | Path | None = None,
-    interpolation: str = "bilinear",
+    paths: list[Path], size: int, cache: str | Path | None = None, interpolation: str = "bilinear"
 ) -> Tensor:
     """Decode pictures once into one uint8 tensor, kept on disk as a memory map.
 
@@ -154,7 +139,7 @@ def decode_pictures(
     Args:
         paths: N picture files.
         size: side in pixels; each picture is squashed to `(size, size)`, as the data set is.
-        cache: folder for the memory map; None keeps the tensor in memory only.
+        cache: folder for the memory map; by default `cache/` in the project's data folder.
         interpolation: a name of `PIL.Image.Resampling`, such as `"bicubic"`, in any case.
 
     Returns:
@@ -167,60 +152,40 @@ def decode_pictures(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     Image.new("RGB", (32, 48)).save(Path(folder, "card.png"))
-    ...     decode_pictures([Path(folder, "card.png")], size=16).shape
+    ...     decode_pictures([Path(folder, "card.png")], 16, cache=folder).shape
     torch.Size([1, 3, 16, 16])
     """
-    if len(paths) == 0:
-        raise ValueError("paths is empty; expected at least one picture")
-    if size < 1:
-        raise ValueError(f"size is {size}; expected at least 1 pixel")
-    if interpolation.upper() not in Image.Resampling.__members__:
-        known = ", ".join(name.lower() for name in Image.Resampling.__members__)
-        raise ValueError(f"interpolation is {interpolation!r}; expected one of {known}")
-    if cache is None:
-        pixels = np.empty((len(paths), size, size, 3), dtype=np.uint8)
-        _decode_into(pixels, paths, size, interpolation)
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    file = Path(cache) / f"{_content_key(paths)}-{size}px-{interpolation}.npy"
+    _check_decoding(paths, size, interpolation)
+    cache = data_folder() / "cache" if cache is None else Path(cache)
+    digests = (hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in paths)
+    key = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
+    file = cache / f"{key}-{size}px-{interpolation}.npy"
     if not file.exists():
-        _write_memory_map(file, paths, size, interpolation)
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache, prefix=".decoding-") as folder:
+            part = Path(folder, file.name)
+            _decode_into(part, paths, size, interpolation)
+            part.replace(file)  # So that whoever looks finds all of it or nothing.
     # Copy-on-write: pages are read as they are needed, and writing never reaches the file.
     return torch.from_numpy(np.load(file, mmap_mode="c")).permute(0, 3, 1, 2)
 
 
-def _decode_into(
-    pixels: np.ndarray, paths: Sequence[str | Path], size: int, interpolation: str
-) -> None:
-    resampling = Image.Resampling[interpolation.upper()]
+def _check_decoding(paths: list[Path], size: int, interpolation: str) -> None:
+    known = [name.lower() for name in Image.Resampling.__members__]
+    if len(paths) == 0:
+        raise ValueError("paths is empty; expected at least one picture")
+    if size < 1:
+        raise ValueError(f"size is {size}; expected at least 1 pixel")
+    if interpolation.lower() not in known:
+        raise ValueError(f"interpolation is {interpolation!r}; expected one of {', '.join(known)}")
+
+
+def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -> None:
+    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3))
 
     def decode(index: int) -> None:
         picture = read_picture(paths[index])
-        pixels[index] = picture.resize((size, size), resampling)
+        pixels[index] = picture.resize((size, size), Image.Resampling[interpolation.upper()])
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        jobs = threads.map(decode, range(len(paths)))
-        for _ in tqdm(jobs, total=len(paths), desc=f"decoding at {size} px", leave=False):
-            pass
-
-
-def _content_key(paths: Sequence[str | Path]) -> str:
-    key = hashlib.blake2b(digest_size=8)
-    for path in paths:
-        key.update(hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest())
-    return key.hexdigest()
-
-
-def _write_memory_map(
-    file: Path, paths: Sequence[str | Path], size: int, interpolation: str
-) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name and then renamed: whoever looks finds all of it or nothing.
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".decoding-") as folder:
-        part = Path(folder) / "pixels.npy"
-        shape = (len(paths), size, size, 3)
-        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        _decode_into(pixels, paths, size, interpolation)
-        pixels.flush()
-        del pixels  # Windows renames no file that is still mapped.
-        part.replace(file)
+    thread_map(decode, range(len(paths)), desc=f"decoding at {size} px", leave=False)

@@ -1,7 +1,7 @@
 """What becomes of a picture before a model sees it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Preprocessing:
         size: side of the pictures in pixels.
         mean: subtracted from each channel after scaling to 0..1; any three numbers.
         std: divides each channel after that; the default pair maps 0..1 to -1..1.
-        interpolation: how pictures are resized.
+        interpolation: how pictures are resized, "bilinear" or "bicubic".
 
     Raises:
         ValueError: if `mean` or `std` is not three numbers, those of `std` above 0.
@@ -29,7 +29,7 @@ class Preprocessing:
     size: int = 64
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -50,9 +50,9 @@ def check_preprocessing(model: Any, loader: Any) -> None:
     while not hasattr(model, "preprocessing") and hasattr(model, "module"):
         model = model.module
     expected = getattr(model, "preprocessing", None)
-    found = getattr(loader, "preprocessing", None)
-    if expected is None or found is None:
+    if expected is None or not hasattr(loader, "preprocessing"):
         return
+    found = loader.preprocessing or Preprocessing()  # None, as loaders have it, is the default.
     # As close as float32 keeps them.
     if not np.allclose(expected.mean + expected.std, found.mean + found.std, rtol=1e-6, atol=0):
         raise ValueError(

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.data.deck import CLASSES, JOKER, rank_and_suit
+from helpers.data.classes import CLASSES, JOKER, rank_and_suit
 from helpers.data.drawing.faces import draw_card
 from helpers.data.drawing.photograph import photograph
 

@@ -3,7 +3,6 @@
 import hashlib
 import random
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,81 +21,64 @@ def mix_seed(*parts: int | str) -> int:
 
 
 class EpochOrder:
-    """Which pictures an epoch shows, in which order; as pairs of epoch and index.
+    """Which pictures an epoch shows, in which order: what `BatchLoader` and a sampler stand on.
 
-    Made the `sampler` of a DataLoader, it tells its workers both.
+    It reads their `count` of pictures, `shuffle`, `seed`, and `rank` of `world_size` processes.
+    Each takes every `world_size`-th picture, so together they have the batches of one process of
+    `world_size` times the `batch_size`. What is left over of a shuffled epoch is left out, since
+    all must take as many steps; in order, the first ranks take it.
+    """
 
-    Args:
-        count: how many pictures there are.
-        batch_size: pictures a batch.
-        shuffle: whether each epoch has its own random order.
-        seed: the same seed gives the same order, epoch for epoch.
-        rank, world_size: which of how many processes this is. Each takes every `world_size`-th
-            picture, so that together they have the batches of one process whose `batch_size` is
-            `world_size` times as large. A shuffled epoch goes without the few pictures that are
-            left over, since all must take as many steps; in order, the first ranks take them.
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Let the next pass be this epoch, from 1, less its first `skip` batches; others follow."""
+        self._check_settings(epoch, skip)
+        self._next = int(epoch), int(skip)
 
-    Raises:
-        ValueError: if `batch_size` is no whole number from 1, or `rank` not below `world_size`.
+    def _check_settings(self, epoch: int, skip: int) -> None:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size!r}; expected a whole number, from 1")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank is {self.rank}; expected 0 to world_size {self.world_size} - 1")
+        if epoch < 1 or skip < 0:
+            raise ValueError(f"epoch is {epoch}, skip {skip}; epochs count from 1, skip from 0")
 
-    >>> order = EpochOrder(6, batch_size=2)
-    >>> order.set_epoch(3, skip=2)
-    >>> list(order)
-    [(3, 4), (3, 5)]
+    def order(self, epoch: int) -> Tensor:
+        """The indices of the pictures of an epoch, as this process is to show them."""
+        if not self.shuffle:
+            return torch.arange(self.rank, self.count, self.world_size)
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch))
+        order = torch.randperm(self.count, generator=generator)
+        return order[self.rank : self.count - self.count % self.world_size : self.world_size]
+
+
+class EpochSampler(EpochOrder):
+    """The order as pairs of epoch and index: a DataLoader's `sampler`, for `SeededItems`.
+
+    >>> list(EpochSampler(6, 2, shuffle=False, seed=0, rank=1, world_size=2))
+    [(1, 1), (1, 3), (1, 5)]
     """
 
     def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        self, count: int, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; expected a whole number, 1 or more")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank is {rank}, world_size {world_size}; expected 0 <= rank < it")
-        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self.rank, self.world_size = rank, world_size
-        self._count = count
-        self._stop = count - count % world_size if shuffle else count
+        self.count, self.batch_size, self.shuffle = count, batch_size, shuffle
+        self.seed, self.rank, self.world_size = seed, rank, world_size
         self.set_epoch(1)
 
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Let the next pass be this epoch, from 1, less its first `skip` batches.
+    def __len__(self) -> int:
+        return len(self.order(1))
 
-        Any other pass is the epoch after that of the pass before it.
-        """
-        if epoch < 1 or skip < 0:
-            raise ValueError(f"epoch is {epoch}, skip {skip}; epochs count from 1, skip from 0")
-        self._next = int(epoch), int(skip)
-
-    def begin(self) -> tuple[int, int, Tensor]:
-        """Begin a pass: its epoch, how many batches to skip, and the indices of all pictures."""
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, skip = self._next
         self._next = epoch + 1, 0
-        order = torch.arange(self._count)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch))
-            order = torch.randperm(self._count, generator=generator)
-        return epoch, skip, order[self.rank : self._stop : self.world_size]
-
-    def __len__(self) -> int:
-        return len(range(self.rank, self._stop, self.world_size))
-
-    def __iter__(self) -> Iterator[Any]:
-        epoch, skip, order = self.begin()
-        return iter([(epoch, index) for index in order[skip * self.batch_size :].tolist()])
+        keys = [(epoch, index) for index in self.order(epoch).tolist()]
+        return iter(keys[skip * self.batch_size :])
 
 
 class SeededItems(Dataset):
-    """A dataset for `EpochOrder`: each pair of epoch and index draws from a seed of its own.
+    """A dataset for `EpochSampler`: each pair of epoch and index draws from a seed of its own.
 
-    So a random transform does the same in any worker and after any other item. The generators of
-    `random`, NumPy and torch, from which it may draw, are left as they were.
+    A random transform so does the same in any worker, and leaves all generators as they were.
 
     >>> items = SeededItems([10, 20, 30], seed=0)
     >>> items[1, 2]  # Item 2 in epoch 1.
@@ -109,8 +91,8 @@ class SeededItems(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    def __getitem__(self, key: tuple[int, int]) -> object:
+        states = random.getstate(), np.random.get_state()  # noqa: NPY002
         seed = mix_seed(self.seed, *key)
         try:
             with torch.random.fork_rng(devices=[]):
@@ -119,5 +101,5 @@ class SeededItems(Dataset):
                 torch.default_generator.manual_seed(seed)
                 return self.dataset[key[1]]
         finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002

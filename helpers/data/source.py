@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.data.deck import CLASSES
+from helpers.data.classes import CLASSES
 from helpers.data.render import render_deck
 
 SPLITS = ("train", "valid", "test")
@@ -28,9 +28,7 @@ def data_folder() -> Path:
     'data'
     """
     spec = importlib.util.find_spec("helpers")
-    if spec is None or spec.origin is None:
-        return Path("data")
-    return Path(spec.origin).parent.parent / "data"
+    return Path(spec.origin).parents[1] / "data" if spec and spec.origin else Path("data")
 
 
 def picture_files(folder: str | Path) -> list[Path]:
@@ -183,7 +181,7 @@ def deck_folder() -> Path:
     a new deck and an old one is never taken for it.
     """
     folder = data_folder().parent / "helpers" / "data"
-    patterns = ("deck.py", "render.py", "drawing/*.py")
+    patterns = ("classes.py", "render.py", "drawing/*.py")
     digest = hashlib.sha256()
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         digest.update(path.read_bytes())

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.data.deck import rank_and_suit
+from helpers.data.classes import rank_and_suit
 
 Indices = Tensor | np.ndarray | Sequence[int]
 

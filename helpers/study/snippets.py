@@ -47,7 +47,7 @@ def snippet(obj: Callable[..., Any] | type | str, full: bool = False) -> str:
     >>> print(snippet("JOKER"))  # doctest: +ELLIPSIS
     JOKER = "joker"
     <BLANKLINE>
-    # helpers.data.deck.JOKER of pytorch-practice ...
+    # helpers.data.classes.JOKER of pytorch-practice ...
     """
     module, name = _find(obj)
     parts: dict[_Import | _Definition, None] = {}  # A set that keeps its order.

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from helpers.data.deck import JOKER, RANKS, rank_and_suit
+from helpers.data.classes import JOKER, RANKS, rank_and_suit
 from helpers.data.drawing.figures import choose_palette, draw_court, draw_jester
 from helpers.data.drawing.scenes import draw_caption, draw_scene
 from helpers.data.drawing.shapes import (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.data.deck import JOKER, SUITS
+from helpers.data.classes import JOKER, SUITS
 from helpers.data.drawing.shapes import SUIT_SHAPES, Colour, is_dark, jitter, pick
 
 PAPERS = {

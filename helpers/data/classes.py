@@ -1,20 +1,7 @@
 """The vocabulary: 52 cards and a joker, in the order that gives each its target."""
 
-RANKS = (
-    "ace",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "jack",
-    "queen",
-    "king",
-)
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+RANKS = ("ace", *NUMBERS, "jack", "queen", "king")
 SUITS = ("clubs", "diamonds", "hearts", "spades")
 JOKER = "joker"
 # Sorted, as ImageFolder would sort the folders: a card's index here is its target.
