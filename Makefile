@@ -33,8 +33,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 # Written by install.py as its last act, so that a broken-off installation is taken up again.
-.venv/installed: requirements.txt tests/requirements.txt pyproject.toml helpers/install.py
-	@$(PYTHON) helpers/install.py
+.venv/installed: requirements.txt tests/requirements.txt pyproject.toml tests/tools/install.py
+	@$(PYTHON) tests/tools/install.py
 
 lab: data ## Open JupyterLab on the notebooks, or print its address where there is no screen
 	$(ENVIRONMENT_PYTHON) -m jupyter lab $(LAB_OPTIONS)
@@ -67,7 +67,7 @@ kaggle: .venv/installed ## Download Kaggle's cards, or take the zip that lies un
 	@$(ENVIRONMENT_PYTHON) -m helpers.data kaggle
 
 doctor: ## Check the environment and the data, and say how to mend what is wrong
-	@$(or $(wildcard $(ENVIRONMENT_PYTHON)),$(PYTHON)) -m helpers.doctor
+	@$(or $(wildcard $(ENVIRONMENT_PYTHON)),$(PYTHON)) tests/tools/doctor.py
 
 lint: .venv/installed ## Check style and format, notebooks included
 	$(ENVIRONMENT_PYTHON) -m ruff check

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools import doctor
 
-from helpers import doctor
 from helpers.data.source import choose_cards
 
-ROOT = Path(doctor.__file__).parents[1]
+ROOT = Path(doctor.__file__).parents[2]
 
 
 def read_all_pins() -> dict[str, str]:

@@ -85,7 +85,21 @@ def test_compiles_in_one_graph_and_still_names_wrong_images(name):
             model(wrong)
 
 
-def test_timm_is_not_imported_before_it_is_asked_for():
-    code = "import sys, helpers.models, helpers.training; print('timm' in sys.modules)"
+def imported_by(code: str) -> set[str]:
+    """Packages that are imported by code in a fresh Python, beside what torch imports itself."""
+    code = (
+        f"import sys, torch; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    return {name.partition(".")[0] for name in found.stdout.split()} - {*sys.stdlib_module_names}
+
+
+def test_an_architecture_costs_what_torch_costs():
+    assert imported_by("import helpers.models.cnn") == {"helpers"}
+    assert imported_by("from helpers.models import CardCNN, ViT, library_weights") == {"helpers"}
+
+
+def test_timm_is_not_imported_before_it_is_asked_for():
+    found = imported_by("from helpers.models import create_pretrained; import helpers.training")
+    assert "helpers" in found
+    assert not found & {"timm", "torchvision"}

@@ -138,7 +138,8 @@ def test_minus_one_freezes_all_but_the_classifier(name):
 
 
 def test_without_a_head_minus_one_freezes_all():
-    model = create_pretrained("resnet18", 0, weights=None, freeze=-1)
+    model = create_pretrained("resnet18", 0, weights=None)
+    freeze_stages(model, -1)
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -151,7 +152,8 @@ def test_stages_of_a_model_of_ones_own_are_refused():
 @pytest.mark.parametrize("layer_decay", [1.0, 0.8])
 @pytest.mark.parametrize("frozen", [0, 2])
 def test_parameter_groups_equal_timms(name, layer_decay, frozen):
-    model = create_pretrained(name, 7, weights=None, freeze=frozen)
+    model = create_pretrained(name, 7, weights=None)
+    freeze_stages(model, frozen)
     spared = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     expected = param_groups_layer_decay(model, 0.05, spared, layer_decay=layer_decay)
     found = parameter_groups(model, 0.1, 0.05, layer_decay)
@@ -231,6 +233,6 @@ def test_wrong_arguments_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         create_pretrained("resnet18", weights=tmp_path / "nowhere.pth")
     with pytest.raises(ValueError, match="count is 9; this model has 6 stages"):
-        create_pretrained("resnet18", weights=None, freeze=9)
+        freeze_stages(create_pretrained("resnet18", weights=None), 9)
     with pytest.raises(ValueError, match="layer_decay is 0"):
         parameter_groups(create_pretrained("resnet18", weights=None), 0.1, 0.05, layer_decay=0)

@@ -19,8 +19,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-
-from helpers import doctor, install
+from tools import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "soak", "notebooks"]
@@ -51,7 +50,7 @@ def test_make_lists_the_promised_targets():
 def test_every_target_but_help_doctor_and_clean_builds_the_environment_first(changed):
     for target in set(PROMISED) - {"help", "doctor", "clean"}:
         plan = run("make", "--dry-run", f"--assume-new={changed}", target, cwd=ROOT)
-        assert plan.stdout.count("helpers/install.py") == 1, plan.stdout + plan.stderr
+        assert plan.stdout.count("tests/tools/install.py") == 1, plan.stdout + plan.stderr
 
 
 def names_in(requirements: str) -> set[str]:
@@ -172,7 +171,7 @@ def test_an_environment_without_pip_or_python_is_not_usable(tmp_path):
 
 def test_install_can_be_read_by_old_pythons():
     """`from __future__ import annotations` and match statements are newer than 3.6, for example."""
-    ast.parse((ROOT / "helpers" / "install.py").read_text(), feature_version=(3, 6))
+    ast.parse((ROOT / "tests" / "tools" / "install.py").read_text(), feature_version=(3, 6))
 
 
 def test_the_network_is_blocked_and_loopback_is_not():

@@ -38,8 +38,7 @@ def top_k_accuracy(logits: Tensor, targets: Indices, k: int = 5) -> float:
     gives every class the same logit scores as guessing does, not 100%.
 
     Args:
-        logits: `(N, classes)`.
-        targets: `(N,)` class indices.
+        logits, targets: as in `accuracy`.
         k: 1 to classes.
 
     Raises:
@@ -48,12 +47,12 @@ def top_k_accuracy(logits: Tensor, targets: Indices, k: int = 5) -> float:
     >>> top_k_accuracy(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([1]), k=2)
     1.0
     """
-    logits, targets = _check_logits(logits, targets)
-    classes = logits.shape[1]
-    if not 1 <= k <= classes:
-        raise ValueError(f"k is {k}; expected 1 to {classes}, the number of classes")
+    check_logits(logits, targets)
+    logits, targets = torch.as_tensor(logits), as_indices(targets)
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k is {k}; expected 1 to {logits.shape[1]}, the number of classes")
     own = logits.gather(1, targets[:, None])
-    lower_index = torch.arange(classes, device=logits.device) < targets[:, None]
+    lower_index = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
     ahead = (logits > own) | ((logits == own) & lower_index)
     return (ahead.sum(1) < k).sum().item() / len(targets)
 
@@ -76,13 +75,11 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     """
     if total < 1:
         raise ValueError(f"total is {total}; expected at least 1 image")
-    if not 0 <= correct <= total:
-        raise ValueError(f"correct is {correct}; expected 0 to {total}, the total")
-    if abs(correct - round(float(correct))) > 1e-3:
-        raise ValueError(f"correct is {correct}; expected a count, not a share of the {total}")
-    correct = round(float(correct))
+    if not 0 <= correct <= total or abs(correct - round(float(correct))) > 1e-3:
+        raise ValueError(f"correct is {correct}; expected a count, not a share, of 0 to {total}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; expected between 0 and 1, such as 0.95")
+    correct = round(float(correct))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = correct / total
     center = share + z**2 / (2 * total)
@@ -98,7 +95,7 @@ def confusion_matrix(targets: Indices, predictions: Indices, num_classes: int) -
     """Count how often class i (row) was called class j (column).
 
     Args:
-        targets: `(N,)` true class indices; here and below a tensor, an array or a list.
+        targets: `(N,)` true class indices, in a tensor, an array or a list.
         predictions: `(N,)` predicted class indices, such as `logits.argmax(1)`.
         num_classes: length of both sides.
 
@@ -111,9 +108,9 @@ def confusion_matrix(targets: Indices, predictions: Indices, num_classes: int) -
     >>> confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    targets, predictions = _check_pairs(targets, predictions, num_classes)
+    check_indices(num_classes, targets=targets, predictions=predictions)
     # Each (row, column) is one cell number, and bincount counts cell numbers.
-    cells = targets * num_classes + predictions
+    cells = as_indices(targets) * num_classes + as_indices(predictions)
     return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -172,14 +169,12 @@ def rank_and_suit_accuracy(
     >>> rank_and_suit_accuracy(torch.tensor([0, 1]), torch.tensor([1, 1]), names)
     {'card': 0.5, 'rank': 1.0, 'suit': 0.5}
     """
-    targets, predictions = _check_pairs(targets, predictions, len(classes))
-    names = [rank_and_suit(name) for name in classes]
-    pairs = list(zip(targets.tolist(), predictions.tolist(), strict=True))
-    return {
-        "card": sum(true == guess for true, guess in pairs) / len(pairs),
-        "rank": sum(names[true][0] == names[guess][0] for true, guess in pairs) / len(pairs),
-        "suit": sum(names[true][1] == names[guess][1] for true, guess in pairs) / len(pairs),
-    }
+    check_indices(len(classes), targets=targets, predictions=predictions)
+    names = [(name, *rank_and_suit(name)) for name in classes]
+    targets, predictions = as_indices(targets).tolist(), as_indices(predictions).tolist()
+    pairs = [(names[true], names[guess]) for true, guess in zip(targets, predictions, strict=True)]
+    right = [sum(true[i] == guess[i] for true, guess in pairs) / len(pairs) for i in range(3)]
+    return dict(zip(("card", "rank", "suit"), right, strict=True))
 
 
 def worst_mistakes(
@@ -188,8 +183,7 @@ def worst_mistakes(
     """The images the model got wrong, those it was most wrong about first.
 
     Args:
-        logits: `(N, classes)`.
-        targets: `(N,)` class indices.
+        logits, targets: as in `accuracy`.
         classes: name of each index.
         k: how many rows at most.
 
@@ -205,55 +199,53 @@ def worst_mistakes(
     >>> worst_mistakes(logits, torch.tensor([0, 0]), ["ace", "two"])["predicted"].tolist()
     ['two']
     """
-    logits, targets = _check_logits(logits, targets)
+    check_logits(logits, targets)
+    logits, targets = torch.as_tensor(logits), as_indices(targets)
     if len(classes) != logits.shape[1]:
         raise ValueError(f"classes has {len(classes)} names; expected {logits.shape[1]}")
     if k < 0:
         raise ValueError(f"k is {k}; expected 0 or more")
     loss = F.cross_entropy(logits.float(), targets, reduction="none")
-    predicted = logits.argmax(1)
+    predicted, probability = logits.argmax(1), logits.float().softmax(1).amax(1)
     wrong = (predicted != targets).nonzero().flatten()
     worst = wrong[loss[wrong].argsort(descending=True, stable=True)][:k]
-    probability = logits.float().softmax(1).gather(1, predicted[:, None]).flatten()
-    return pd.DataFrame(
-        {
-            "index": worst.tolist(),
-            "true": [classes[i] for i in targets[worst].tolist()],
-            "predicted": [classes[i] for i in predicted[worst].tolist()],
-            "probability": probability[worst].tolist(),
-            "loss": loss[worst].tolist(),
-        }
-    )
+    columns = {
+        "index": worst.tolist(),
+        "true": [classes[i] for i in targets[worst].tolist()],
+        "predicted": [classes[i] for i in predicted[worst].tolist()],
+        "probability": probability[worst].tolist(),
+        "loss": loss[worst].tolist(),
+    }
+    return pd.DataFrame(columns)
 
 
-def _check_logits(logits: Tensor, targets: Indices) -> tuple[Tensor, Tensor]:
+def as_indices(values: Indices) -> Tensor:
+    """Return class indices as an int64 tensor, whatever holds them.
+
+    >>> as_indices([2, 0])
+    tensor([2, 0])
+    """
+    return torch.as_tensor(values if isinstance(values, Tensor) else np.array(values)).long()
+
+
+def check_logits(logits: Tensor, targets: Indices) -> None:
     logits = torch.as_tensor(logits)
-    if logits.ndim != 2 or len(logits) == 0 or logits.shape[1] == 0:
+    if logits.ndim != 2 or logits.numel() == 0:
         raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (images, classes)")
     # Nothing is greater than nan, so it would count as the best of all.
     if logits.isnan().any():
         raise ValueError("logits holds nan; expected numbers (did training diverge?)")
-    return logits, _check_indices("targets", targets, len(logits), logits.shape[1])
+    check_indices(logits.shape[1], len(logits), targets=targets)
 
 
-def _check_pairs(targets: Indices, predictions: Indices, num_classes: int) -> tuple[Tensor, Tensor]:
-    targets = _check_indices("targets", targets, None, num_classes)
-    return targets, _check_indices("predictions", predictions, len(targets), num_classes)
-
-
-def _check_indices(name: str, indices: Indices, count: int | None, num_classes: int) -> Tensor:
-    """Class indices as an int64 tensor of `count`, if that is given."""
-    indices = indices if isinstance(indices, Tensor) else np.array(indices)
-    if indices.ndim != 1 or len(indices) == 0 or len(indices) != (count or len(indices)):
-        expected = f"({count or 'images'},)"
-        raise ValueError(f"{name} has shape {tuple(indices.shape)}; expected {expected}")
-    if "int" not in str(indices.dtype):
-        raise ValueError(f"{name} has dtype {indices.dtype}; expected int64 class indices")
-    indices = torch.as_tensor(indices).long()
-    low, high = indices.min().item(), indices.max().item()
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"{name} holds {low if low < 0 else high}; "
-            f"expected class indices from 0 to {num_classes - 1}"
-        )
-    return indices
+def check_indices(num_classes: int, count: int | None = None, /, **named: Indices) -> None:
+    """Raise unless all are class indices, as many in each, and `count` if that is given."""
+    for name, indices in named.items():
+        indices = indices.numpy(force=True) if isinstance(indices, Tensor) else np.array(indices)
+        if indices.ndim != 1 or len(indices) == 0 or len(indices) != (count or len(indices)):
+            raise ValueError(f"{name} has shape {indices.shape}; expected ({count or 'images'},)")
+        if "int" not in str(indices.dtype):
+            raise ValueError(f"{name} has dtype {indices.dtype}; expected int64 class indices")
+        for wrong in indices[(indices < 0) | (indices >= num_classes)]:
+            raise ValueError(f"{name} holds {wrong}; expected indices from 0 to {num_classes - 1}")
+        count = len(indices)

@@ -69,6 +69,7 @@ LAYER_NAMES = {
         ("head", "head"),
     ),
 }
+LAYER_NAMES["EfficientNetLite"] = LAYER_NAMES["MobileNetV2"]  # The same blocks, named the same.
 
 
 def library_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -84,12 +85,10 @@ def library_weights(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         ValueError: if the model is none of these.
 
-    >>> class ResNet(nn.Module):  # Stands for ours: class and layers are named as they are there.
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.norm1 = nn.BatchNorm2d(2, track_running_stats=False)
-    >>> list(library_weights(ResNet()))
-    ['bn1.weight', 'bn1.bias']
+    >>> model = type("ResNet", (nn.Module,), {})()  # Stands for ours, as its layer does.
+    >>> model.norm1 = nn.PReLU()
+    >>> list(library_weights(model))
+    ['bn1.weight']
     """
     pairs = layer_names(model)
     return {rename(key, pairs): value for key, value in model.state_dict().items()}
@@ -106,35 +105,24 @@ def load_library_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Non
         ValueError: if the model or a name is unknown.
         RuntimeError: if a layer is missing or of another shape, naming it.
 
-    >>> class ResNet(nn.Module):  # Stands for ours: class and layers are named as they are there.
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.norm1 = nn.BatchNorm2d(2, track_running_stats=False)
-    >>> weights = nn.BatchNorm2d(2, track_running_stats=False).state_dict()
-    >>> load_library_weights(ResNet(), {f"bn1.{name}": value for name, value in weights.items()})
+    >>> model = type("ResNet", (nn.Module,), {})()  # Stands for ours, as its layer does.
+    >>> model.norm1 = nn.PReLU()
+    >>> load_library_weights(model, {"bn1.weight": nn.PReLU(init=0.5).weight})
+    >>> model.norm1.weight.item()
+    0.5
     """
     pairs = [(theirs, ours) for ours, theirs in layer_names(model)]
     model.load_state_dict({rename(key, pairs): value for key, value in weights.items()})
 
 
 def layer_names(model: nn.Module) -> list[tuple[str, str]]:
-    """Return pairs of our name and the library's for the layers of `model`, * for a number.
-
-    Raises:
-        ValueError: if the model is none of those that have a counterpart.
-
-    >>> from helpers.models.vit import ViT
-    >>> layer_names(ViT())[0]
-    ('patch_embedding', 'patch_embed.proj')
-    """
+    """Pairs of our name and the library's for the layers of `model`, * for a number."""
     for kind in (base.__name__ for base in type(model).__mro__):  # A subclass is its base's kind.
-        if kind == "VGG":
-            return _vgg_layer_names(model)
-        if kind == "EfficientNetLite":  # The same blocks, named the same.
-            kind = "MobileNetV2"
         if kind in LAYER_NAMES:
             return list(LAYER_NAMES[kind])
-    known = ", ".join(sorted(["EfficientNetLite", "VGG", *LAYER_NAMES]))
+        if kind == "VGG":
+            return vgg_layer_names(model)
+    known = ", ".join(sorted(["VGG", *LAYER_NAMES]))
     raise ValueError(f"model is a {type(model).__name__}; expected one of {known}")
 
 
@@ -149,20 +137,16 @@ def rename(key: str, pairs: list[tuple[str, str]]) -> str:
     """
     for old, new in pairs:
         pattern = re.escape(old).replace(r"\*", r"(\d+)")
-        found = re.match(rf"{pattern}(?=\.|$)", key)
-        if found:
-            numbers = iter(found.groups())
-            return re.sub(r"\*", lambda _: next(numbers), new) + key[found.end() :]  # noqa: B023
+        if found := re.match(rf"{pattern}(?=\.|$)", key):
+            return new.replace("*", "{}").format(*found.groups()) + key[found.end() :]
     raise ValueError(f"{key} is no layer of this network; expected {', '.join(dict(pairs))}")
 
 
-def _vgg_layer_names(model: nn.Module) -> list[tuple[str, str]]:
+def vgg_layer_names(model: nn.Module) -> list[tuple[str, str]]:
     """Torchvision numbers the layers of all stages through, those without weights included."""
-    pairs = [("classifier", "classifier")]
-    number = 0
-    for stage in ("stage1", "stage2", "stage3", "stage4", "stage5"):
-        for place, layer in enumerate(getattr(model, stage)):
-            if layer.state_dict():
-                pairs.append((f"{stage}.{place}", f"features.{number}"))
-            number += 1
-    return pairs
+    stages = ("stage1", "stage2", "stage3", "stage4", "stage5")
+    layers = ((f"{s}.{i}", layer) for s in stages for i, layer in enumerate(getattr(model, s)))
+    pairs = [
+        (ours, f"features.{n}") for n, (ours, layer) in enumerate(layers) if [*layer.parameters()]
+    ]
+    return [*pairs, ("classifier", "classifier")]

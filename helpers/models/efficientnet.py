@@ -22,14 +22,10 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (  # `max` and `ceil` want numbers, and torch.fx traces with stand-ins.
-            torch.sym_max(-size % stride + kernel - stride, 0)
-            for size, kernel, stride in zip(
-                (x.shape[2], x.shape[3]), self.kernel_size, self.stride, strict=True
-            )
-        )
-        left, top = columns // 2, rows // 2
-        x = F.pad(x, (left, columns - left, top, rows - top))
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        # `max` wants numbers, and torch.fx traces with stand-ins.
+        rows, columns = (torch.sym_max(-x.shape[i] % stride + kernel - stride, 0) for i in (2, 3))
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
 
 
@@ -112,10 +108,10 @@ class EfficientNetLite(nn.Module):
         self.stages = nn.Sequential()
         for kernel, expansion, channels, repeats, stride in table:
             outputs = round_channels(channels * width)
-            blocks = [MBConv(inputs, outputs, kernel, stride, expansion)]
+            blocks = nn.Sequential(MBConv(inputs, outputs, kernel, stride, expansion))
             for _ in range(ceil(repeats * depth) - 1 if repeats > 1 else 0):
                 blocks.append(MBConv(outputs, outputs, kernel, 1, expansion))
-            self.stages.append(nn.Sequential(*blocks))
+            self.stages.append(blocks)
             inputs = outputs
         self.features = same_conv_norm(inputs, 1280, 1)  # (B, 1280, 2, 2)
         self.pool = nn.AdaptiveAvgPool2d(1)  # (B, 1280, 1, 1)
@@ -124,9 +120,8 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, self.in_channels, side=32)
-        x = self.features(self.stages(self.stem(x)))
-        x = self.pool(x).flatten(1)
-        return self.classifier(self.dropout(x))
+        x = self.pool(self.features(self.stages(self.stem(x))))
+        return self.classifier(self.dropout(x.flatten(1)))
 
 
 def same_conv_norm(

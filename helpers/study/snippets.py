@@ -128,6 +128,8 @@ def _read(module: str, full: bool = True) -> dict[str, list[_Import | _Definitio
 
 
 def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[_Import | _Definition]:
+    if isinstance(node, ast.If):  # TYPE_CHECKING: what a package imports when it is asked for.
+        return [part for inner in node.body for part in _parts_of(module, inner, lines)]
     if isinstance(node, ast.Import):
         return [_Import(item.name, alias=item.asname) for item in node.names]
     if isinstance(node, ast.ImportFrom):

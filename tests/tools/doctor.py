@@ -1,4 +1,4 @@
-"""`python -m helpers.doctor`: one [OK] or [FAIL] line for each thing the notebooks need.
+"""`make doctor`: one [OK] or [FAIL] line for each thing the notebooks need.
 
 It has to start where much is missing, so only the standard library is imported at the top, and
 the rest inside the check that is about it.
@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
 REQUIREMENTS = ("requirements.txt", "tests/requirements.txt")
 # Where a package is imported under another name than it is installed under.
@@ -46,11 +47,7 @@ def check_python() -> str:
 
 
 def read_pins(text: str) -> dict[str, str]:
-    """The pins of a list of requirements, as name to version.
-
-    >>> read_pins("# tables\\npandas==3.1.1    # histories, reports\\n-e .")
-    {'pandas': '3.1.1'}
-    """
+    """The pins of a list of requirements, as name to version."""
     return dict(re.findall(r"^([\w.-]+)==([\w.+]+)", text, re.MULTILINE))
 
 
@@ -108,15 +105,11 @@ def check_kernel() -> str:
     python = kernel.argv[0]
     # jupyter_client puts the interpreter it runs on itself in place of these bare names.
     bare = ("python", f"python{sys.version_info[0]}", "python{}.{}".format(*sys.version_info))
-    if python not in bare and not is_same_path(python, sys.executable):
+    # Compared as written: following links would lead out of any environment.
+    if python not in bare and os.path.normcase(python) != os.path.normcase(sys.executable):
         mend = f"remove the folder {kernel.resource_dir}, or unset JUPYTER_PATH"
         raise Failure(f"python3 starts {python}, not {sys.executable}", mend)
     return f"python3, from {shorten(kernel.resource_dir)}"
-
-
-def is_same_path(first: str, second: str) -> bool:
-    """Compare as written: following links would lead out of any environment."""
-    return os.path.normcase(first) == os.path.normcase(second)
 
 
 def check_helpers() -> str:
@@ -129,7 +122,7 @@ def check_helpers() -> str:
     if run.returncode:
         raise Failure("cannot be imported from another folder", mend)
     found = Path(run.stdout.strip()).resolve()
-    if found.parent != Path(__file__).resolve().parent:
+    if found.parent != ROOT / "helpers":
         raise Failure(f"another one is found first, {found}", mend)
     return shorten(found)
 
@@ -144,10 +137,9 @@ def check_data() -> str:
     try:
         check_cards(root)
     except (OSError, ValueError) as error:
+        mend = "put the folder right, or unset CARDS_DIR for the rendered deck"
         if root == deck_folder():
             mend = f"remove {shorten(root)}, then `make data`"
-        else:
-            mend = "put the folder right, or unset CARDS_DIR for the rendered deck"
         raise Failure(str(error).rstrip("."), mend) from error
     return shorten(root)
 
@@ -167,12 +159,12 @@ def examine() -> Iterator[tuple[bool, str]]:
         yield False, f"[FAIL] Python: {failure}"
         return
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in REQUIREMENTS)
-    checks = [(name, check_package, (name, pin)) for name, pin in read_pins(text).items()]
-    checks += [("device", check_device, ()), ("kernel", check_kernel, ())]
-    checks += [("helpers", check_helpers, ()), ("data", check_data, ())]
-    for name, check, arguments in checks:
+    checks = [(name, partial(check_package, name, pin)) for name, pin in read_pins(text).items()]
+    checks += [("device", check_device), ("kernel", check_kernel)]
+    checks += [("helpers", check_helpers), ("data", check_data)]
+    for name, check in checks:
         try:
-            yield True, f"[OK]   {name}: {check(*arguments)}"
+            yield True, f"[OK]   {name}: {check()}"
         except Failure as failure:
             yield False, f"[FAIL] {name}: {failure}"
         except ImportError as error:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
 # On Linux PyPI's torch brings the CUDA libraries: 6.3 GB with the rest, against 2 GB elsewhere.
 NEEDED_GIGABYTES = 8 if sys.platform.startswith("linux") else 3

@@ -1,0 +1,1 @@
+"""What sets up the environment and checks it; `make` runs these."""
