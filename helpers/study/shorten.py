@@ -3,12 +3,14 @@
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Edits = dict[tuple[int, int], list[str]]  # Ranges of lines, from 0, and what takes their place.
 CHECK = re.compile(r"_?check_\w+")  # What only looks is called so, everywhere in `helpers`.
 
 
+@cache
 def shorten(source: str) -> str:
     """Cut docstrings to their first line and leave guards out; the rest stays as it is written.
 
@@ -21,7 +23,7 @@ def shorten(source: str) -> str:
     >>> shorten("def half(x):\\n    if x < 0:\\n        raise ValueError(x)\\n    return x / 2\\n")
     'def half(x):\\n    return x / 2\\n'
     """
-    source = _edit(source, _long_docstrings)
+    source = cut_docstrings(source)
     if _only_checks(ast.parse(source).body[0]):  # Asked for itself, it stays whole.
         return source
     source = _edit(source, _guards)
@@ -30,10 +32,17 @@ def shorten(source: str) -> str:
     return source
 
 
+def cut_docstrings(source: str) -> str:
+    """Cut docstrings to their first line; the rest stays as it is written."""
+    return _edit(source, _long_docstrings)
+
+
 def _edit(source: str, find: Callable[[ast.Module, list[str]], Edits]) -> str:
     lines = source.splitlines()
-    for (start, stop), new in sorted(find(ast.parse(source), lines).items(), reverse=True):
-        lines[start:stop] = new
+    edits = find(ast.parse(source), lines)
+    for (start, stop), new in sorted(edits.items(), reverse=True):
+        if not any(a <= start and stop <= b and (a, b) != (start, stop) for a, b in edits):
+            lines[start:stop] = new
     source = "\n".join(lines) + "\n"
     source = re.sub(r":\n\n+(?= )", ":\n", source)  # No empty line where a block begins.
     return re.sub(r"\n{3,}(?= )", "\n\n", source).rstrip() + "\n"
@@ -64,7 +73,7 @@ def _guards(tree: ast.Module, lines: list[str]) -> Edits:
         elif isinstance(node, ast.Try) and _only_explains(node):
             inner = lines[node.lineno : node.body[-1].end_lineno]
             edits[node.lineno - 1, node.end_lineno] = [line.removeprefix("    ") for line in inner]
-    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+    return edits
 
 
 def _unused(tree: ast.Module, lines: list[str]) -> Edits:
@@ -100,7 +109,7 @@ def _without(dropped: Iterable[ast.AST], tree: ast.Module, lines: list[str]) -> 
             if block and gone.issuperset(block):
                 place = (_start(block[-1], lines), block[-1].end_lineno)
                 edits[place] = [" " * block[-1].col_offset + "pass"]
-    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+    return edits
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -110,10 +119,6 @@ def _is_text(node: ast.stmt) -> bool:
 def _passes_on(node: ast.stmt, method: Function) -> bool:
     """Whether a statement only calls the method of the same name of the class above."""
     return ast.unparse(node).removeprefix("return ").startswith(f"super().{method.name}(")
-
-
-def _lies_within(place: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
-    return any(start <= place[0] and place[1] <= stop for start, stop in {*others} - {place})
 
 
 def _only_checks(node: ast.AST) -> bool:
