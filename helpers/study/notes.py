@@ -15,18 +15,14 @@ import json
 import re
 import sys
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from helpers.study.snippets import Definition, gather, lay_out, needs, origin, public_names, snippet
 
 ORIGIN = re.compile(r"# (helpers(?:\.\w+)+) of pytorch-practice ([\w.+-]+)(?:, ([0-9a-f]{8}))?")
-LONGEST = 300  # Lines of a helper, with what it stands on, that one would keep in notes.
-
-
-def to_markdown(name: str, code: str) -> str:
-    """Return some code under the name of a helper."""
-    return f"### {name}\n\n```python\n{code}```\n"
+LONGEST = 200  # Lines of a helper, with what it stands on, that one would keep in notes.
 
 
 def all_notes(notebooks: Path) -> str:
@@ -46,62 +42,57 @@ def all_notes(notebooks: Path) -> str:
         )
         # By pattern, not by `ast`: a cell may hold a magic, or an exercise half written.
         lines = re.findall(r"^from helpers[\w.]* import (\([^)]*\)|.*)", code, re.MULTILINE)
-        imported = {name for line in lines for name in re.findall(r"\w+", line)}
+        imported = set(re.findall(r"\w+", " ".join(lines)))
         for package, names in public_names().items():
             if package.rpartition(".")[2] in imported:  # from helpers import training
-                imported |= {name for name in names if f".{name}" in code}
+                imported.update(name for name in names if f".{name}" in code)
         title = re.search(r"^# (.*)", prose, re.MULTILINE)[1]
         takeaways = re.search(r"^## (Takeaways\n.*?)(?=^## |\Z)", prose, re.MULTILINE | re.DOTALL)
         text += f"\n## {title}\n\n### {takeaways[1].strip()}\n"
         if figure := best_figure(cells):
             text += f"\n![A figure of this notebook][{path.stem}]\n"
             figures += f"\n[{path.stem}]: {figure}\n"
-        text += _once([name for name in left if name in imported], printed)
+        text += print_once([name for name in left if name in imported], printed)
         left = [name for name in left if name not in imported]
-    rest = f"\n## In no notebook\n\n{', '.join(f'`{name}`' for name in left)}\n" if left else ""
-    return text + rest + figures
+    return f"{text}\n## In no notebook\n\n{', '.join(left) or 'None'}.\n{figures}"
 
 
-def _once(names: list[str], printed: dict[Definition, str]) -> str:
-    """Imports, then helpers under their names, with links to where `printed` says the rest is."""
+def print_once(names: list[str], printed: dict[Definition, str]) -> str:
+    """Return imports, then helpers under their names; `printed` says where the rest stands."""
     imports, text = {}, ""
     for name in names:
         parts = gather(name)
         new = [part for part in parts if isinstance(part, Definition) and part not in printed]
-        used = dict.fromkeys(need for part in [parts[-1], *new] for need in needs(part))
-        places = dict.fromkeys(printed[part] for part in [parts[-1], *used] if part in printed)
-        links = ", ".join(f"[{place}](#{place})" for place in places)
+        used = dict.fromkeys([parts[-1], *(need for part in new for need in needs(part))])
+        places = dict.fromkeys(printed[part] for part in used if part in printed)
+        text += f"\n### {name}\n"
         if sum(part.source.count("\n") for part in new) > LONGEST:
-            text += f"\n### {name}\n\nToo long for notes: `show({name})` prints it.\n"
-        elif not new:
-            text += f"\n### {name}\n\nSee {links}.\n"
-        else:
-            text += "\n" + to_markdown(name, f"{lay_out(new).rstrip()}\n# {origin(name)}\n")
-            text += f"\nSee also {links}.\n" if links else ""
+            text += f"\nToo long for notes: `show({name})` prints it.\n"
+        elif new:
             printed |= dict.fromkeys(new, name)
             imports |= dict.fromkeys(part for part in used if not isinstance(part, Definition))
-    return (f"\n```python\n{lay_out(imports)}```\n" if imports else "") + text
+            code = re.sub(r"\n{3,}", "\n\n", lay_out(new))
+            text += f"\n```python\n{code.strip()}\n# {origin(name)}\n```\n"
+        if places:
+            text += f"\nSee {', '.join(f'[{place}](#{place})' for place in places)}.\n"
+    return (f"\n```python\n{lay_out(imports).strip()}\n```\n" if imports else "") + text
 
 
 def best_figure(cells: list[dict[str, Any]]) -> str:
     """Return the figure of the cell tagged `picture`, or else the last one, as an address."""
     figures = [
-        ("picture" in cell["metadata"].get("tags", []), kind, "".join(data))
+        ("picture" in cell["metadata"].get("tags", []), f"data:{kind};base64,{''.join(data)}")
         for cell in cells
         for output in cell.get("outputs", [])
         for kind, data in output.get("data", {}).items()
         if kind in ("image/png", "image/jpeg")
     ]
-    _, kind, data = max(reversed(figures), key=lambda figure: figure[0], default=("", "", ""))
-    return f"data:{kind};base64,{''.join(data.split())}" if data else ""
+    _, figure = max(reversed(figures), key=itemgetter(0), default=(False, ""))
+    return re.sub(r"\s", "", figure)
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
-    """Return the cells of a notebook, or another file's text as one cell.
-
-    Raises:
-        ValueError: naming the file, if it cannot be read.
-    """
+    """Return the cells of a notebook, or another file's text as one cell; else a ValueError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text)["cells"] if path.suffix == ".ipynb" else [{"source": text}]
@@ -138,9 +129,10 @@ def main(arguments: list[str] | None = None) -> int:
             mended = [line for path in options.check for line in find_mended(path)]
             text = "\n".join(mended or ["Every copy is as it is today."]) + "\n"
         elif options.python:
-            text = snippet(*options.names)
+            text = snippet(*options.names or parser.error("--python wants a NAME"))
         elif options.names:
-            text = "\n".join(to_markdown(name, snippet(name)) for name in options.names)
+            copies = [f"### {n}\n\n```python\n{snippet(n)}```\n" for n in options.names]
+            text = "\n".join(copies)
         else:
             root = Path(importlib.util.find_spec("helpers").origin).parent.parent
             text = all_notes(root / "notebooks")

@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.display import Code
 
-from helpers.study.shorten import cut_docstrings, shorten
+from helpers.study.shorten import cut_docstrings, shorten, start_of
 
 # `helpers.study` is not among them: it speaks of this project and is of no use outside.
 PACKAGES = (
@@ -30,16 +30,17 @@ WIDTH = 100  # characters a line
 Helper = Callable[..., Any] | type | str
 
 
-def snippet(*objs: Helper, full: bool = False) -> str:
+def snippet(obj: Helper, *more: Helper, full: bool = False) -> str:
     """Return source that runs when it is pasted alone into an empty notebook.
 
-    It holds the imports that are needed, every constant and other helper that `objs` depend on,
-    each once and before what stands on it, then `objs`, and a line for each that says what it is.
+    It holds the imports that are needed, every constant and other helper that `obj` depends on,
+    each once and before what stands on it, then `obj` itself, and a line that says what it is.
     Docstrings are cut to their first line, and guards are left out; see `shorten`.
 
     Args:
-        objs: functions or classes of `helpers`, or their names, such as `"Adam"`; a constant, such
-            as `CLASSES`, by its name only.
+        obj: a function or class of `helpers`, or its name, such as `"Adam"`; a constant, such as
+            `CLASSES`, by its name only.
+        more: others to stand in the same file.
         full: keep docstrings and guards as they stand in `helpers`.
 
     Raises:
@@ -48,20 +49,20 @@ def snippet(*objs: Helper, full: bool = False) -> str:
     >>> print(snippet("JOKER"))  # doctest: +ELLIPSIS
     JOKER = "joker"
     <BLANKLINE>
-    # helpers.data.deck.JOKER of pytorch-practice ...
+    # helpers.data.deck.JOKER of pytorch-practice ..., ...
     """
-    parts = gather(*objs, full=full)
+    parts = gather(obj, *more, full=full)
     _refuse_clashes(parts)
-    return lay_out(parts) + "".join(f"# {origin(obj)}\n" for obj in dict.fromkeys(objs))
+    return lay_out(parts) + "".join(f"# {origin(each)}\n" for each in dict.fromkeys((obj, *more)))
 
 
-def show(*objs: Helper, full: bool = False) -> Code:
+def show(obj: Helper, *more: Helper, full: bool = False) -> Code:
     """Show the `snippet` of helpers in JupyterLab, highlighted.
 
     >>> show("JOKER").language
     'python'
     """
-    return Code(snippet(*objs, full=full), language="python")
+    return Code(snippet(obj, *more, full=full), language="python")
 
 
 def origin(obj: Helper) -> str:
@@ -87,12 +88,8 @@ def public_names() -> dict[str, list[str]]:
     >>> "CLASSES" in public_names()["helpers.data"]
     True
     """
-
-    def is_offered(part: Part) -> bool:
-        return part.is_block if isinstance(part, Definition) else _is_ours(part)
-
     return {
-        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and is_offered(p))
+        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and _is_ours(p))
         for package in PACKAGES
     }
 
@@ -102,12 +99,8 @@ class Import:
     """One name brought in from outside `helpers`, or from another of its modules."""
 
     module: str
-    name: str  # empty: the module itself
-    alias: str | None
-
-    @property
-    def bound(self) -> tuple[str, ...]:
-        return (self.alias or self.name or self.module,)
+    bound: tuple[str, ...]
+    name: str = ""  # empty: the module itself
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ Part = Import | Definition
 def _read(module: str) -> dict[str, Part]:
     """What a module binds at its top level: to each name, the statement that binds it."""
     text = inspect.getsource(import_module(module))
-    lines = text.splitlines(keepends=True)
+    lines = text.splitlines()
     found: dict[str, Part] = {}
     for node in ast.parse(text).body:
         for part in _parts_of(module, node, lines):
@@ -142,9 +135,9 @@ def _read(module: str) -> dict[str, Part]:
 
 def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[Part]:
     if isinstance(node, ast.Import):
-        return [Import(item.name, "", item.asname) for item in node.names]
+        return [Import(item.name, (item.asname or item.name,)) for item in node.names]
     if isinstance(node, ast.ImportFrom):
-        return [Import(node.module, item.name, item.asname) for item in node.names]
+        return [Import(node.module, (i.asname or i.name,), i.name) for i in node.names]
     is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
     if is_block:
         bound = (node.name,)
@@ -152,10 +145,8 @@ def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[Part]:
         targets = getattr(node, "targets", [getattr(node, "target", None)])
         stored = (n for target in targets if target for n in ast.walk(target))
         bound = tuple(n.id for n in stored if isinstance(n, ast.Name))
-    first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))]) - 1
-    while first > 0 and lines[first - 1].startswith("#"):
-        first -= 1
-    return [Definition(module, bound, is_block, "".join(lines[first : node.end_lineno]))]
+    source = "\n".join(lines[start_of(node, lines) : node.end_lineno]) + "\n"
+    return [Definition(module, bound, is_block, source)]
 
 
 def _find(obj: Helper) -> tuple[str, str]:
@@ -250,7 +241,7 @@ def lay_out(parts: Iterable[Part]) -> str:
         pieces.insert(0, (_import_block(imports), None))
     text = pieces[0][0]
     for (_, above), (source, below) in pairwise([*pieces, ("", None)]):
-        text += "\n\n" if above or below else "" if above is below else "\n"
+        text += "\n\n" if above or below else "" if above == below else "\n"
         text += source
     return text
 
@@ -260,11 +251,12 @@ def _import_block(imports: list[Import]) -> str:
     sections: tuple[dict[str, list[str]], ...] = ({}, {})
     for item in sorted(imports, key=_import_order):
         lines = sections[item.module.split(".")[0] not in sys.stdlib_module_names]
-        alias = f" as {item.alias}" if item.alias else ""
+        name, bound = item.name or item.module, item.bound[0]
+        text = name if name == bound else f"{name} as {bound}"
         if item.name:
-            lines.setdefault(f"from {item.module} import ", []).append(item.name + alias)
+            lines.setdefault(f"from {item.module} import ", []).append(text)
         else:
-            lines[f"import {item.module}{alias}"] = []
+            lines[f"import {text}"] = []
     return "\n".join("".join(map(_import_line, s, s.values())) for s in sections if s)
 
 
