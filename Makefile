@@ -26,8 +26,8 @@ LAB_OPTIONS += --no-browser
 endif
 endif
 
-.PHONY: help lab test test-unit test-notebooks soak notebooks notes progress data kaggle doctor lint \
-	clean
+.PHONY: help lab test test-unit test-notebooks test-oldest soak notebooks notes progress data kaggle \
+	doctor lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,13 +48,16 @@ test-unit: .venv/installed ## Run the unit tests only
 test-notebooks: .venv/installed ## Run the notebooks only
 	@$(ENVIRONMENT_PYTHON) tests/run.py notebooks
 
+test-oldest: .venv/installed ## Run the unit tests and the short forms with the libraries of torch 2.6
+	@$(ENVIRONMENT_PYTHON) tests/oldest.py
+
 soak: .venv/installed ## Run the fault tests over and over with fresh seeds; MINUTES=10
 	@$(ENVIRONMENT_PYTHON) tests/soak.py $(MINUTES)
 
 notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04
 	@$(ENVIRONMENT_PYTHON) tests/run.py execute $(NB)
 
-notes: .venv/installed ## Write notes.md: the takeaways and every helper whole, by notebook
+notes: .venv/installed ## Write notes.md: by notebook its takeaways, its best figure and its helpers
 	@$(ENVIRONMENT_PYTHON) -m helpers.study.notes > notes.md
 
 progress: .venv/installed ## Print how many exercises stand where, as the notebooks were saved
@@ -74,6 +77,6 @@ lint: .venv/installed ## Check style and format, notebooks included
 	$(ENVIRONMENT_PYTHON) -m ruff format --check
 
 clean: ## Remove the environment, caches and the drawn deck; not data/kaggle or a zip
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis *.egg-info
 	rm -rf data/rendered-* data/.rendered-* data/cache
 	find helpers tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -22,9 +22,9 @@ import pytest
 from tools import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "soak", "notebooks"]
+PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "test-oldest", "soak"]
 REQUIREMENTS = doctor.REQUIREMENTS
-PROMISED += ["notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
+PROMISED += ["notebooks", "notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess:

@@ -2,13 +2,15 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from functools import cache
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Edits = dict[tuple[int, int], list[str]]  # Ranges of lines, from 0, and what takes their place.
 CHECK = re.compile(r"_?check_\w+")  # What only looks is called so, everywhere in `helpers`.
 
 
+@cache
 def shorten(source: str) -> str:
     """Cut docstrings to their first line and leave guards out; the rest stays as it is written.
 
@@ -21,7 +23,7 @@ def shorten(source: str) -> str:
     >>> shorten("def half(x):\\n    if x < 0:\\n        raise ValueError(x)\\n    return x / 2\\n")
     'def half(x):\\n    return x / 2\\n'
     """
-    source = _edit(source, _long_docstrings)
+    source = cut_docstrings(source)
     if _only_checks(ast.parse(source).body[0]):  # Asked for itself, it stays whole.
         return source
     source = _edit(source, _guards)
@@ -30,10 +32,17 @@ def shorten(source: str) -> str:
     return source
 
 
+def cut_docstrings(source: str) -> str:
+    """Cut docstrings to their first line; the rest stays as it is written."""
+    return _edit(source, _long_docstrings)
+
+
 def _edit(source: str, find: Callable[[ast.Module, list[str]], Edits]) -> str:
     lines = source.splitlines()
-    for (start, stop), new in sorted(find(ast.parse(source), lines).items(), reverse=True):
-        lines[start:stop] = new
+    edits = find(ast.parse(source), lines)
+    for (start, stop), new in sorted(edits.items(), reverse=True):
+        if not any(a <= start and stop <= b and (a, b) != (start, stop) for a, b in edits):
+            lines[start:stop] = new
     source = "\n".join(lines) + "\n"
     source = re.sub(r":\n\n+(?= )", ":\n", source)  # No empty line where a block begins.
     return re.sub(r"\n{3,}(?= )", "\n\n", source).rstrip() + "\n"
@@ -50,13 +59,9 @@ def _long_docstrings(tree: ast.Module, lines: list[str]) -> Edits:
 
 
 def _guards(tree: ast.Module, lines: list[str]) -> Edits:
-    caught = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ExceptHandler)
-        for inner in ast.walk(node)
-    }
-    guards = (node for node in ast.walk(tree) if _only_checks(node) and node not in caught)
+    handlers = (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler))
+    caught = {inner for handler in handlers for inner in ast.walk(handler)}
+    guards = {node for node in ast.walk(tree) if _only_checks(node)} - caught
     edits = _without(guards, tree, lines)
     for node in ast.walk(tree):
         if isinstance(node, ast.Try) and _only_explains(node) and node.finalbody:
@@ -64,56 +69,48 @@ def _guards(tree: ast.Module, lines: list[str]) -> Edits:
         elif isinstance(node, ast.Try) and _only_explains(node):
             inner = lines[node.lineno : node.body[-1].end_lineno]
             edits[node.lineno - 1, node.end_lineno] = [line.removeprefix("    ") for line in inner]
-    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+    return edits
 
 
 def _unused(tree: ast.Module, lines: list[str]) -> Edits:
     """Assignments to locals that nothing reads any more."""
-    dropped: list[ast.stmt] = []
+    dropped = set()
     for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
         names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
         read = {node.id for node in names if not isinstance(node.ctx, ast.Store)}
         for node in ast.walk(function):
             if isinstance(node, ast.Assign):
-                bound = [
-                    each for target in node.targets for each in getattr(target, "elts", [target])
-                ]
+                bound = [each for to in node.targets for each in getattr(to, "elts", [to])]
                 if all(isinstance(each, ast.Name) and each.id not in read for each in bound):
-                    dropped.append(node)
+                    dropped.add(node)
     return _without(dropped, tree, lines)
 
 
-def _without(dropped: Iterable[ast.AST], tree: ast.Module, lines: list[str]) -> Edits:
+def _without(gone: set[ast.AST], tree: ast.Module, lines: list[str]) -> Edits:
     """The edits that take statements away, and what would be left without a body."""
-    gone = set(dropped)
+    methods = [
+        method
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for method in node.body
+        if isinstance(method, Function) and not gone.isdisjoint(method.body)
+    ]
+    gone = gone.union(method for method in methods if _leaves_it_to_super(method, gone))
+    edits = {(start_of(node, lines), node.end_lineno): [] for node in gone}
     for node in ast.walk(tree):
-        # An override that does nothing any more leaves the word to the class above.
-        for method in node.body if isinstance(node, ast.ClassDef) and node.bases else []:
-            if isinstance(method, Function):
-                left = [each for each in method.body if each not in gone and not _is_text(each)]
-                cut = any(each in gone for each in method.body)
-                if cut and all(_passes_on(each, method) for each in left):
-                    gone.add(method)
-    edits = {(_start(node, lines), node.end_lineno): [] for node in gone}
-    for node in ast.walk(tree):
-        for block in _blocks(node):
-            if block and gone.issuperset(block):
-                place = (_start(block[-1], lines), block[-1].end_lineno)
+        for _, block in ast.iter_fields(node):
+            if isinstance(block, list) and block and gone.issuperset(block):
+                place = (start_of(block[-1], lines), block[-1].end_lineno)
                 edits[place] = [" " * block[-1].col_offset + "pass"]
-    return {place: new for place, new in edits.items() if not _lies_within(place, edits)}
+    return edits
 
 
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _passes_on(node: ast.stmt, method: Function) -> bool:
-    """Whether a statement only calls the method of the same name of the class above."""
-    return ast.unparse(node).removeprefix("return ").startswith(f"super().{method.name}(")
-
-
-def _lies_within(place: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
-    return any(start <= place[0] and place[1] <= stop for start, stop in {*others} - {place})
+def _leaves_it_to_super(method: Function, gone: set[ast.AST]) -> bool:
+    """Whether a method without some statements only calls that of the class above, or nothing."""
+    left = [ast.unparse(each) for each in method.body if each not in gone]
+    left = left[1:] if ast.get_docstring(method) else left
+    call = f"super().{method.name}("
+    return all(each.removeprefix("return ").startswith(call) for each in left)
 
 
 def _only_checks(node: ast.AST) -> bool:
@@ -143,16 +140,8 @@ def _only_explains(node: ast.Try) -> bool:
     return bool(node.handlers) and raising and not node.orelse
 
 
-def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
-    for name in ("body", "orelse", "finalbody"):
-        if isinstance(block := getattr(node, name, None), list):
-            yield block
-    for handler in getattr(node, "handlers", []):
-        yield handler.body
-
-
-def _start(node: ast.stmt, lines: list[str]) -> int:
-    """The first line of a statement, with its decorators and the comments above it, from 0."""
+def start_of(node: ast.stmt, lines: list[str]) -> int:
+    """Return a statement's first line, from 0, with its decorators and the comments above it."""
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
     while first > 0 and lines[first - 1].startswith(" " * node.col_offset + "#"):
         first -= 1

@@ -1,22 +1,22 @@
 """Copy a helper whole: its imports, the helpers it stands on and itself, to be pasted alone."""
 
 import ast
+import hashlib
 import importlib.metadata
-import importlib.util
+import inspect
 import symtable
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from itertools import groupby, pairwise
-from operator import attrgetter
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 from IPython.display import Code
 
-from helpers.study.shorten import shorten
+from helpers.study.shorten import cut_docstrings, shorten, start_of
 
 # `helpers.study` is not among them: it speaks of this project and is of no use outside.
 PACKAGES = (
@@ -25,11 +25,13 @@ PACKAGES = (
     "helpers.training",
     "helpers.evaluation",
     "helpers.plots",
+    "helpers.recipes",
 )
 WIDTH = 100  # characters a line
+Helper = Callable[..., Any] | type | str
 
 
-def snippet(obj: Callable[..., Any] | type | str, full: bool = False) -> str:
+def snippet(obj: Helper, *more: Helper, full: bool = False) -> str:
     """Return source that runs when it is pasted alone into an empty notebook.
 
     It holds the imports that are needed, every constant and other helper that `obj` depends on,
@@ -39,31 +41,46 @@ def snippet(obj: Callable[..., Any] | type | str, full: bool = False) -> str:
     Args:
         obj: a function or class of `helpers`, or its name, such as `"Adam"`; a constant, such as
             `CLASSES`, by its name only.
+        more: others to stand in the same file.
         full: keep docstrings and guards as they stand in `helpers`.
 
     Raises:
-        ValueError: if `obj` is no helper, or what it needs cannot stand in one file.
+        ValueError: if one is no helper, or what they need cannot stand in one file.
 
     >>> print(snippet("JOKER"))  # doctest: +ELLIPSIS
     JOKER = "joker"
     <BLANKLINE>
-    # helpers.data.classes.JOKER of pytorch-practice ...
+    # helpers.data.classes.JOKER of pytorch-practice ..., ...
     """
-    module, name = _find(obj)
-    parts: dict[_Import | _Definition, None] = {}  # A set that keeps its order.
-    _gather(module, name, parts, full)
+    parts = gather(obj, *more, full=full)
     _refuse_clashes(parts)
-    version = importlib.metadata.version("pytorch-practice")
-    return _lay_out(parts) + f"# {module}.{name} of pytorch-practice {version}\n"
+    return lay_out(parts) + "".join(f"# {origin(each)}\n" for each in dict.fromkeys((obj, *more)))
 
 
-def show(obj: Callable[..., Any] | type | str, full: bool = False) -> Code:
-    """Show a helper's `snippet` in JupyterLab, highlighted.
+def show(obj: Helper, *more: Helper, full: bool = False) -> Code:
+    """Show the `snippet` of helpers in JupyterLab, highlighted.
 
     >>> show("JOKER").language
     'python'
     """
-    return Code(snippet(obj, full), language="python")
+    return Code(snippet(obj, *more, full=full), language="python")
+
+
+def origin(obj: Helper) -> str:
+    """Return where a copy comes from: the helper's full name, the version, a hash of its code.
+
+    The hash is of all that the helper stands on, guards and comments too, but of docstrings their
+    first line only. So it is the same for both forms, and wherever in `helpers` the code stands.
+
+    >>> origin("JOKER")  # doctest: +ELLIPSIS
+    'helpers.data.deck.JOKER of pytorch-practice ..., ...'
+    """
+    module, name = _find(obj)
+    version = importlib.metadata.version("pytorch-practice")
+    parts = gather(obj, full=True)
+    code = sorted(cut_docstrings(p.source) if isinstance(p, Definition) else str(p) for p in parts)
+    digest = hashlib.sha256("".join(code).encode()).hexdigest()[:8]
+    return f"{module}.{name} of pytorch-practice {version}, {digest}"
 
 
 def public_names() -> dict[str, list[str]]:
@@ -72,68 +89,58 @@ def public_names() -> dict[str, list[str]]:
     >>> "CLASSES" in public_names()["helpers.data"]
     True
     """
-    return {package: _public_names(package) for package in PACKAGES}
-
-
-def _public_names(package: str) -> list[str]:
-    own = {name: parts[0] for name, parts in _read(package).items() if not name.startswith("_")}
-    if hasattr(import_module(package), "__path__"):
-        return sorted(n for n, part in own.items() if isinstance(part, _Import) and _is_ours(part))
-    return [n for n, part in own.items() if isinstance(part, _Definition) and part.is_block]
+    return {
+        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and _is_ours(p))
+        for package in PACKAGES
+    }
 
 
 @dataclass(frozen=True)
-class _Import:
+class Import:
     """One name brought in from outside `helpers`, or from another of its modules."""
 
     module: str
-    name: str | None = None  # None: the module itself.
-    alias: str | None = None
-
-    @property
-    def bound(self) -> tuple[str, ...]:
-        return (self.alias or self.name or self.module.split(".")[0],)
+    bound: tuple[str, ...]
+    name: str = ""  # empty: the module itself
 
 
 @dataclass(frozen=True)
-class _Definition:
+class Definition:
     """One top-level statement that makes a function, a class or constants."""
 
     module: str
     bound: tuple[str, ...]
-    source: str  # whole lines, with the comment above
     is_block: bool  # a function or class, not a constant
+    source: str = field(compare=False)  # whole lines, with the comment above; in either form
+
+
+Part = Import | Definition
 
 
 @cache
-def _read(module: str, full: bool = True) -> dict[str, list[_Import | _Definition]]:
-    """What a module binds at its top level: to each name, the statements that bind it.
-
-    More than one only for imports: `import a.b` and `import a.c` both bind `a`.
-    """
-    if not full:
-        return {
-            name: [
-                p if isinstance(p, _Import) else replace(p, source=shorten(p.source)) for p in ps
-            ]
-            for name, ps in _read(module).items()
-        }
-    text = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
-    found: dict[str, list[_Import | _Definition]] = {}
+def _read(module: str) -> dict[str, Part]:
+    """What a module binds at its top level: to each name, the statement that binds it."""
+    text = inspect.getsource(import_module(module))
+    lines = text.splitlines()
+    found: dict[str, Part] = {}
     for node in ast.parse(text).body:
-        for part in _parts_of(module, node, text.splitlines(keepends=True)):
+        for part in _parts_of(module, node, lines):
             for name in part.bound:
-                found.setdefault(name, []).append(part)
+                if isinstance(node, ast.AugAssign):  # One with the statement that it changes.
+                    part = replace(part, source=found[name].source + part.source)
+                else:
+                    _refuse_clashes([found.get(name, part), part])
+                found[name] = part
     return found
 
 
-def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[_Import | _Definition]:
+def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[Part]:
     if isinstance(node, ast.If):  # TYPE_CHECKING: what a package imports when it is asked for.
         return [part for inner in node.body for part in _parts_of(module, inner, lines)]
     if isinstance(node, ast.Import):
-        return [_Import(item.name, alias=item.asname) for item in node.names]
+        return [Import(item.name, (item.asname or item.name,)) for item in node.names]
     if isinstance(node, ast.ImportFrom):
-        return [_Import(node.module, item.name, item.asname) for item in node.names]
+        return [Import(node.module, (i.asname or i.name,), i.name) for i in node.names]
     is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
     if is_block:
         bound = (node.name,)
@@ -141,24 +148,21 @@ def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[_Import | _
         targets = getattr(node, "targets", [getattr(node, "target", None)])
         stored = (n for target in targets if target for n in ast.walk(target))
         bound = tuple(n.id for n in stored if isinstance(n, ast.Name))
-    first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))]) - 1
-    while first > 0 and lines[first - 1].startswith("#"):
-        first -= 1
-    return [_Definition(module, bound, "".join(lines[first : node.end_lineno]), is_block)]
+    source = "\n".join(lines[start_of(node, lines) : node.end_lineno]) + "\n"
+    return [Definition(module, bound, is_block, source)]
 
 
-def _find(obj: Callable[..., Any] | type | str) -> tuple[str, str]:
+def _find(obj: Helper) -> tuple[str, str]:
     """The module in which a helper is defined, and its name there."""
     if isinstance(obj, str):
         module, _, name = obj.rpartition(".")
-        modules = (
-            [module] if module else [p for p, names in public_names().items() if name in names]
-        )
     else:
-        name = getattr(obj, "__qualname__", "")
-        modules = [getattr(obj, "__module__", None) or ""]
-    ours = [m for m in modules if m.partition(".")[0] == "helpers" and name in _read(m)]
-    homes = {_follow(module, name) for module in ours}  # Two packages may offer the same one.
+        module, name = getattr(obj, "__module__", None) or "?", getattr(obj, "__qualname__", "")
+    modules = [module] if module else [p for p, names in public_names().items() if name in names]
+    homes: set[tuple[str, str]] = set()  # A set, since two packages may offer the same one.
+    with suppress(ModuleNotFoundError):
+        ours = [m for m in modules if m.partition(".")[0] == "helpers" and name in _read(m)]
+        homes = {_follow(m, name) for m in ours}
     if len(homes) != 1:
         raise ValueError(
             f"{obj!r} is no helper; expected a function or class of helpers, or its name, "
@@ -169,31 +173,41 @@ def _find(obj: Callable[..., Any] | type | str) -> tuple[str, str]:
 
 def _follow(module: str, name: str) -> tuple[str, str]:
     """From where a name is offered to where it is defined."""
-    part = _read(module)[name][0]
-    if isinstance(part, _Import) and _is_ours(part):
+    part = _read(module)[name]
+    if isinstance(part, Import) and _is_ours(part):
         return _follow(part.module, part.name)
     return module, name
 
 
-def _is_ours(part: _Import) -> bool:
+def _is_ours(part: Part) -> bool:
     return part.module.partition(".")[0] == "helpers"
 
 
-def _gather(module: str, name: str, parts: dict[_Import | _Definition, None], full: bool) -> None:
-    """Add what binds `name` in `module` to `parts`, after all that it needs itself."""
-    home, name = _follow(module, name)
-    definition = _read(home, full)[name][0]
-    if definition in parts:
-        return
-    parts[definition] = None  # Before its needs are looked at, since one may need it in turn.
-    for used in _globals_of(definition.source):
-        for part in _read(home, full).get(used, []):
-            if isinstance(part, _Definition) or _is_ours(part):
-                _gather(home, used, parts, full)
-            # Of `import a.b` and `import a.c`, both of which bind `a`, only the one in use.
-            elif part.name or part.alias or part.module in definition.source:
-                parts[part] = None
-    parts[definition] = parts.pop(definition)  # Now to the end.
+def gather(*objs: Helper, full: bool = False) -> list[Part]:
+    """Return what binds some helpers, each after all that it stands on, and nothing twice."""
+    parts: dict[Part, None] = {}  # A set that keeps its order.
+
+    def add(part: Part) -> None:
+        if isinstance(part, Definition) and part not in parts:
+            part = part if full else replace(part, source=shorten(part.source))
+            parts[part] = None  # Before its needs are looked at, since one may need it in turn.
+            for need in needs(part):
+                add(need)
+            del parts[part]  # To be added at the end.
+        parts.setdefault(part)
+
+    for module, name in map(_find, objs):
+        add(_read(module)[name])
+    return list(parts)
+
+
+def needs(part: Definition) -> Iterator[Part]:
+    """The imports and definitions that a definition uses itself."""
+    known = _read(part.module)
+    dotted = [name for name in known if "." in name and name in part.source]  # import torch.fx
+    for used in filter(known.get, [*_globals_of(part.source), *dotted]):
+        home, name = _follow(part.module, used)
+        yield _read(home)[name]
 
 
 def _globals_of(source: str) -> Iterator[str]:
@@ -210,64 +224,53 @@ def _globals_of(source: str) -> Iterator[str]:
     return visit(top)
 
 
-def _refuse_clashes(parts: Iterable[_Import | _Definition]) -> None:
+def _refuse_clashes(parts: Iterable[Part]) -> None:
     """Raise if two parts give one name two meanings, or import a helper under another."""
-    owners: dict[str, _Import | _Definition] = {}
+    owners: dict[str, Part] = {}
     for part in parts:
         for name in part.bound:
             other = owners.setdefault(name, part)
-            plain = isinstance(part, _Import) and part.name is None and part.alias is None
-            if other is not part and not plain:
+            if other is not part:
                 raise ValueError(
                     f"{name!r} comes from {other.module} and from {part.module}, and a snippet has "
                     "room for one of them: rename one"
                 )
 
 
-def _lay_out(parts: Iterable[_Import | _Definition]) -> str:
+def lay_out(parts: Iterable[Part]) -> str:
     """Imports, constants and definitions as ruff would format them, ready for a last comment."""
-    imports = _import_block([part for part in parts if isinstance(part, _Import)])
-    sections = [(imports, False)] if imports else []
-    definitions = [part for part in parts if isinstance(part, _Definition)]
-    for is_block, group in groupby(definitions, attrgetter("is_block")):
-        sections.append(
-            (("\n\n" if is_block else "").join(part.source for part in group), is_block)
-        )
-    text = sections[0][0]
-    for (_, before), (source, after) in pairwise([*sections, ("", False)]):
-        text += ("\n\n" if before or after else "\n") + source
+    pieces = [(part.source, part.is_block) for part in parts if isinstance(part, Definition)]
+    if imports := [part for part in parts if isinstance(part, Import)]:
+        pieces.insert(0, (_import_block(imports), None))
+    text = pieces[0][0]
+    for (_, above), (source, below) in pairwise([*pieces, ("", None)]):
+        text += "\n\n" if above or below else "" if above == below else "\n"
+        text += source
     return text
 
 
-def _import_block(imports: list[_Import]) -> str:
+def _import_block(imports: list[Import]) -> str:
     """Import lines as ruff sorts them: the standard library first, `import` before `from`."""
-    sections = []
-    for standard in (True, False):
-        group = [
-            i for i in imports if (i.module.split(".")[0] in sys.stdlib_module_names) == standard
-        ]
-        whole = [f"import {i.module}{_as(i)}\n" for i in group if i.name is None]
-        picked: dict[str, list[str]] = {}
-        for item in sorted(group, key=lambda item: _import_order(item.name or "")):
-            if item.name is not None:
-                picked.setdefault(item.module, []).append(f"{item.name}{_as(item)}")
-        by_module = sorted(picked.items(), key=lambda pair: pair[0].casefold())
-        lines = [_from_line(module, names) for module, names in by_module]
-        sections.append("".join(sorted(whole) + lines))
-    return "\n".join(section for section in sections if section)
+    sections: tuple[dict[str, list[str]], ...] = ({}, {})
+    for item in sorted(imports, key=_import_order):
+        lines = sections[item.module.split(".")[0] not in sys.stdlib_module_names]
+        name, bound = item.name or item.module, item.bound[0]
+        text = name if name == bound else f"{name} as {bound}"
+        if item.name:
+            lines.setdefault(f"from {item.module} import ", []).append(text)
+        else:
+            lines[f"import {text}"] = []
+    return "\n".join("".join(map(_import_line, s, s.values())) for s in sections if s)
 
 
-def _as(item: _Import) -> str:
-    return f" as {item.alias}" if item.alias else ""
+def _import_order(item: Import) -> tuple[bool, str, int, str]:
+    """By module; from one module CONSTANTS, then Classes, then functions."""
+    kind = 0 if item.name.isupper() and len(item.name) > 1 else 1 if item.name[:1].isupper() else 2
+    return bool(item.name), item.module.casefold(), kind, item.name
 
 
-def _import_order(name: str) -> tuple[int, str]:
-    """CONSTANTS, then Classes, then functions."""
-    return (0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2), name
-
-
-def _from_line(module: str, names: list[str]) -> str:
-    line = f"from {module} import {', '.join(names)}\n"
+def _import_line(start: str, names: list[str]) -> str:
+    line = f"{start}{', '.join(names)}\n"
     if len(line) <= WIDTH + 1:
         return line
-    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
+    return f"{start}(\n" + "".join(f"    {name},\n" for name in names) + ")\n"
