@@ -1,11 +1,11 @@
 """What a recipe returns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from helpers.data.loaders import Loaders
 from helpers.evaluation.metrics import wilson_interval
 from helpers.training.loop import History, evaluate
 
@@ -29,12 +29,13 @@ class Trained:
     numbers: pd.DataFrame
 
 
-def judge(model: nn.Module, loaders: Loaders) -> pd.DataFrame:
+def judge(model: nn.Module, loaders: Any) -> pd.DataFrame:
     """Measure a model on valid and test; see `Trained`.
 
     >>> import torch
+    >>> from types import SimpleNamespace
     >>> batches = [(torch.eye(2), torch.tensor([0, 1]))]
-    >>> judge(nn.Identity(), Loaders(batches, batches, batches))["accuracy"].tolist()
+    >>> judge(nn.Identity(), SimpleNamespace(valid=batches, test=batches))["accuracy"].tolist()
     [1.0, 1.0]
     """
     rows = {}

@@ -26,10 +26,11 @@ def shorten(source: str) -> str:
     source = cut_docstrings(source)
     if _only_checks(ast.parse(source).body[0]):  # Asked for itself, it stays whole.
         return source
-    source = _edit(source, _guards)
-    while (shorter := _edit(source, _unused)) != source:  # What is dropped may have read others.
-        source = shorter
-    return source
+    for find in (_guards, _unused):
+        while (shorter := _edit(source, find)) != source:  # What is dropped may have held others.
+            source = shorter
+    source = re.sub(r"# noqa: \w+ - ", "# ", source)  # Notes have no linter and no formatter.
+    return re.sub(r" +# (fmt: skip|noqa.*)$", "", source, flags=re.MULTILINE)
 
 
 def cut_docstrings(source: str) -> str:
@@ -64,8 +65,9 @@ def _guards(tree: ast.Module, lines: list[str]) -> Edits:
     guards = {node for node in ast.walk(tree) if _only_checks(node)} - caught
     edits = _without(guards, tree, lines)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Try) and _only_explains(node) and node.finalbody:
-            edits[node.handlers[0].lineno - 1, node.handlers[-1].end_lineno] = []
+        last = node.handlers[-1] if isinstance(node, ast.Try) and node.handlers else None
+        if last and isinstance(last.body[-1], ast.Raise) and (node.finalbody or node.handlers[1:]):
+            edits[last.lineno - 1, last.end_lineno] = []
         elif isinstance(node, ast.Try) and _only_explains(node):
             inner = lines[node.lineno : node.body[-1].end_lineno]
             edits[node.lineno - 1, node.end_lineno] = [line.removeprefix("    ") for line in inner]

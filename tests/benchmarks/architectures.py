@@ -16,6 +16,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -24,7 +25,7 @@ from timing import measure_autocast
 from torch import nn
 from tqdm.auto import tqdm
 
-from helpers.data import Loaders, find_cards, make_loaders
+from helpers.data import find_cards, make_loaders
 from helpers.data.augment import LIGHT
 from helpers.evaluation import wilson_interval
 from helpers.models import (
@@ -105,7 +106,7 @@ def train(name: str, folder: Path, size: int, epochs: int) -> dict[str, object]:
 
 def fit_one_cycle(
     model: nn.Module,
-    loaders: Loaders,
+    loaders: Any,
     learning_rate: float,
     epochs: int,
     autocast: bool,
