@@ -49,7 +49,7 @@ def snippet(obj: Helper, *more: Helper, full: bool = False) -> str:
     >>> print(snippet("JOKER"))  # doctest: +ELLIPSIS
     JOKER = "joker"
     <BLANKLINE>
-    # helpers.data.deck.JOKER of pytorch-practice ..., ...
+    # helpers.data... of pytorch-practice ..., ...
     """
     parts = gather(obj, *more, full=full)
     _refuse_clashes(parts)
@@ -72,7 +72,7 @@ def origin(obj: Helper) -> str:
     first line only. So it is the same for both forms, and wherever in `helpers` the code stands.
 
     >>> origin("JOKER")  # doctest: +ELLIPSIS
-    'helpers.data.deck.JOKER of pytorch-practice ..., ...'
+    'helpers.data....JOKER of pytorch-practice ..., ...'
     """
     module, name = _find(obj)
     version = importlib.metadata.version("pytorch-practice")
@@ -125,10 +125,11 @@ def _read(module: str) -> dict[str, Part]:
     for node in ast.parse(text).body:
         for part in _parts_of(module, node, lines):
             for name in part.bound:
-                if isinstance(node, ast.AugAssign):  # One with the statement that it changes.
-                    part = replace(part, source=found[name].source + part.source)
-                else:
-                    _refuse_clashes([found.get(name, part), part])
+                first = found.get(name)
+                if isinstance(first, Definition) and isinstance(part, Definition):
+                    part = replace(part, source=first.source + part.source)  # As for X |= {1}.
+                elif first:
+                    _refuse_clashes([first, part])
                 found[name] = part
     return found
 
