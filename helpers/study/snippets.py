@@ -49,7 +49,7 @@ def snippet(obj: Helper, *more: Helper, full: bool = False) -> str:
     >>> print(snippet("JOKER"))  # doctest: +ELLIPSIS
     JOKER = "joker"
     <BLANKLINE>
-    # helpers.data... of pytorch-practice ..., ...
+    # helpers.data.deck.JOKER of pytorch-practice ..., ...
     """
     parts = gather(obj, *more, full=full)
     _refuse_clashes(parts)
@@ -72,7 +72,7 @@ def origin(obj: Helper) -> str:
     first line only. So it is the same for both forms, and wherever in `helpers` the code stands.
 
     >>> origin("JOKER")  # doctest: +ELLIPSIS
-    'helpers.data....JOKER of pytorch-practice ..., ...'
+    'helpers.data.deck.JOKER of pytorch-practice ..., ...'
     """
     module, name = _find(obj)
     version = importlib.metadata.version("pytorch-practice")
@@ -88,8 +88,12 @@ def public_names() -> dict[str, list[str]]:
     >>> "CLASSES" in public_names()["helpers.data"]
     True
     """
+
+    def is_offered(part: Part) -> bool:
+        return part.is_block if isinstance(part, Definition) else _is_ours(part)
+
     return {
-        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and _is_ours(p))
+        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and is_offered(p))
         for package in PACKAGES
     }
 
