@@ -306,7 +306,8 @@ def test_a_helper_is_found_by_itself_by_its_name_and_by_its_full_name():
 
 def test_several_helpers_share_what_they_stand_on():
     both = snippet("top_k_accuracy", "accuracy")
-    assert both.count("def _check_logits(") == both.count("def accuracy(") == 1
+    starts = [line for line in both.splitlines() if line.startswith(("def ", "import ", "from "))]
+    assert len(set(starts)) == len(starts) > 3
     assert [line.split()[1] for line in both.splitlines()[-2:]] == [
         "helpers.evaluation.metrics.top_k_accuracy",
         "helpers.evaluation.metrics.accuracy",
@@ -375,15 +376,17 @@ def test_a_copy_s_hash_does_not_change_with_anything_else(module, old, new):
     assert rewritten(module) == rewritten(module, old, new)
 
 
-def test_a_constant_that_is_added_to_is_copied_whole():
-    copy = snippet("receptive_fields")
-    assert copy.count("MOVES =") == copy.count("MOVES |=") == 1
+def test_a_constant_that_is_added_to_is_copied_whole(module):
+    lines = ["NAMES = {'a': 1}", "NAMES['b'] = 2", "NAMES |= {'c': 3}"]
+    module.write_text("\n".join([*lines, "", "", "def ask():", "    return NAMES", ""]))
+    assert snippet("helpers.scratch.ask").splitlines()[:3] == lines
 
 
 def test_dependencies_come_first_and_once():
     lines = snippet("worst_mistakes").splitlines()
     starts = [line.partition("(")[0] for line in lines if line.startswith("def ")]
-    assert starts == ["def _check_indices", "def _check_logits", "def worst_mistakes"]
+    assert len(set(starts)) == len(starts) > 1
+    assert starts[-1] == "def worst_mistakes"
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,12 @@ def public_names() -> dict[str, list[str]]:
     >>> "CLASSES" in public_names()["helpers.data"]
     True
     """
+
+    def is_offered(part: Part) -> bool:
+        return part.is_block if isinstance(part, Definition) else _is_ours(part)
+
     return {
-        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and _is_ours(p))
+        package: sorted(n for n, p in _read(package).items() if n[0] != "_" and is_offered(p))
         for package in PACKAGES
     }
 
@@ -126,10 +130,11 @@ def _read(module: str) -> dict[str, Part]:
     for node in ast.parse(text).body:
         for part in _parts_of(module, node, lines):
             for name in part.bound:
-                if isinstance(node, ast.AugAssign):  # One with the statement that it changes.
-                    part = replace(part, source=found[name].source + part.source)
-                else:
-                    _refuse_clashes([found.get(name, part), part])
+                first = found.get(name)
+                if isinstance(first, Definition) and isinstance(part, Definition):
+                    part = replace(part, source=first.source + part.source)  # As for X |= {1}.
+                elif first:
+                    _refuse_clashes([first, part])
                 found[name] = part
     return found
 
