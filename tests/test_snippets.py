@@ -35,7 +35,6 @@ LONGER = {
     "helpers.data.audit": 220,
     # A download that is whole or not there, from a zip or from Kaggle.
     "helpers.data.download_kaggle": 160,
-    # The loop with its checkpoints, its exact resume and its figure.
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
     "helpers.training.fit": 360,

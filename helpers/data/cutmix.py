@@ -11,7 +11,7 @@ from helpers.data.seeding import mix_seed
 
 
 class CutMixBatches:
-    """The batches of a loader, with rectangles of one picture put into another (arXiv:1905.04899).
+    """The batches of a loader, a rectangle of each picture from another one (arXiv:1905.04899).
 
     Targets become probabilities, `(B, classes)`: in a mixed batch, the share that each picture
     has. Which batches are mixed, and how, is a function of the loader's seed, of the epoch and of

@@ -203,10 +203,13 @@ def download_kaggle(data: str | Path | None = None) -> Path:
         ValueError: there are zips, and none is this data set.
 
     >>> from tempfile import TemporaryDirectory
+    >>> ranks = "ace two three four five six seven eight nine ten jack queen king".split()
+    >>> suits = "clubs diamonds hearts spades".split()
     >>> with TemporaryDirectory() as data:
     ...     with zipfile.ZipFile(Path(data, "cards.zip"), "w") as archive:
-    ...         for folder in (f"{s}/{c}" for s in ("train", "valid", "test") for c in CLASSES):
-    ...             archive.writestr(f"{folder}/1.jpg", b"a picture")
+    ...         for name in ["joker"] + [f"{rank} of {suit}" for rank in ranks for suit in suits]:
+    ...             for split in ("train", "valid", "test"):
+    ...                 archive.writestr(f"{split}/{name}/1.jpg", b"a picture")
     ...     download_kaggle(data).name
     'kaggle'
     """

@@ -17,7 +17,7 @@ from helpers.models.shapes import make_inputs, run_layers
 # What moves numbers beside the views, and what takes each by itself beside what is tagged so.
 MOVES = {"cat", "stack", "index", "repeat", "flip", "max", "unsafe_view", "pixel_shuffle"}
 MOVES |= {"pixel_unshuffle", "channel_shuffle", "upsample_nearest2d", "reflection_pad2d"}
-POINTWISE = {"to_copy", "hardswish", "prelu_kernel"}
+POINTWISE = {"to_copy", "hardswish", "hardtanh", "prelu_kernel"}
 
 
 def receptive_fields(model: nn.Module, input_shape: tuple) -> dict[str, float]:

@@ -73,7 +73,7 @@ def origin(obj: Helper) -> str:
     first line only. So it is the same for both forms, and wherever in `helpers` the code stands.
 
     >>> origin("JOKER")  # doctest: +ELLIPSIS
-    'helpers.data.deck.JOKER of pytorch-practice ..., ...'
+    'helpers.data.classes.JOKER of pytorch-practice ..., ...'
     """
     module, name = _find(obj)
     version = importlib.metadata.version("pytorch-practice")

@@ -100,7 +100,7 @@ def measure(logits: Tensor, targets: Tensor, loss_fn: Callable) -> dict[str, flo
         loss_fn: as in `evaluate`, which says what is returned.
 
     >>> logits = torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-    >>> measure(logits, torch.tensor([0, 1, -100]), F.cross_entropy)["accuracy"]
+    >>> measure(logits, torch.tensor([0, 1, -100]), torch.nn.functional.cross_entropy)["accuracy"]
     0.5
     """
     check_logits(logits, targets, loss_fn)

@@ -77,7 +77,8 @@ class Checkpoint:
         check_settings(self._settings, run)
         path = latest_checkpoint(self.path) if self.resume else None
         if path or (self.resume and self.path.exists()):  # Damaged ones are named, not begun anew.
-            state, before = load_checkpoint(path or self.path), deepcopy(self._state(run))
+            state = load_checkpoint(path or self.path)
+            before = deepcopy(self._state(run))
             check_state(state, self._settings, self.notes, path or self.path)
             try:
                 self._restore(run, state)

@@ -215,8 +215,8 @@ class OneCycleLR(torch.optim.lr_scheduler.LRScheduler):
 class ReduceLROnPlateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     """Multiplies the learning rate by `factor` when a measure has stopped getting better.
 
-    Its `step` is given the measure, say the loss of the validation set after an epoch. Settings and
-    comparison are PyTorch's, whose subclass it is, so that whoever asks for that kind knows it.
+    Its `step` is given the measure, say the loss of the validation set after an epoch. Settings
+    are kept as PyTorch's, whose subclass it is, so that whoever asks for that kind knows it.
 
     Args:
         mode: whether the measure is to be small ("min", a loss) or large ("max", an accuracy).
@@ -245,7 +245,9 @@ class ReduceLROnPlateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
         measure, groups = float(metrics), self.optimizer.param_groups
         self.last_epoch += 1
         self.num_bad_epochs += 1
-        if self._is_better(measure, self.best):  # By `threshold`, as `mode` has it.
+        upward, margin = self.mode == "max", self.threshold * (1 if self.mode == "max" else -1)
+        bar = self.best * (1 + margin) if self.threshold_mode == "rel" else self.best + margin
+        if measure > bar if upward else measure < bar:
             self.best, self.num_bad_epochs = measure, 0
         if self.cooldown_counter > 0:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
