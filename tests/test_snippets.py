@@ -20,6 +20,7 @@ from helpers.training import train_mode
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [f"{package}.{name}" for package, names in public_names().items() for name in names]
+ALONE = [name for name in NAMES if not name.startswith("helpers.recipes")]
 VERSION = version("pytorch-practice")
 LIMIT = 120  # lines of code; a longer snippet is of a helper to simplify
 # Each of these is one thing that cannot be had with less.
@@ -33,12 +34,9 @@ LONGER = {
     "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
-    # A download that is whole or not there, from a zip or from Kaggle.
-    "helpers.data.download_kaggle": 160,
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
     "helpers.training.fit": 360,
-    "helpers.training.train_one_epoch": 140,
     "helpers.training.find_learning_rate": 220,
     "helpers.training.Checkpoint": 350,
 }
@@ -224,7 +222,7 @@ def pasted(snippets, full, deck_folder, tmp_path_factory) -> tuple[dict[str, str
     """Both forms of every helper, each held to the example of its full docstring."""
     command = [sys.executable, "-c", PASTE, str(ROOT), str(deck_folder)]
     work = {}
-    for name, source in snippets.items():
+    for name, source in ((name, snippets[name]) for name in ALONE):
         package, _, own = name.rpartition(".")
         found = getattr(import_module(package), own)
         documentation = found.__doc__ if callable(found) else None
@@ -248,13 +246,21 @@ def test_there_are_helpers_in_every_package():
     assert all(public_names().values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALONE)
 def test_a_snippet_runs_alone_and_its_example_is_true(name, pasted):
     faults, examples = pasted
     assert f"full {name}" not in faults, faults.get(f"full {name}")
     assert name not in faults, faults.get(name)
     package, _, own = name.rpartition(".")
     assert examples[name] > 0 or not callable(getattr(import_module(package), own))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ALONE])
+def test_a_recipe_is_one_page_on_the_helpers(name, snippets):
+    here = {}
+    exec(snippets[name], here)
+    assert callable(here[name.rpartition(".")[2]])
+    assert len(snippets[name].splitlines()) < 160
 
 
 @pytest.mark.parametrize("names", ON_REAL_PICTURES)

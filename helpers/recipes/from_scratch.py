@@ -68,10 +68,8 @@ def train_from_scratch(
     seed_everything(seed)
     model = CardCNN(widths=(16, 48, 96, 192), dropout=0.0).to(device)
     optimizer = muon_and_sgd(model)
-    rates, steps = (
-        [group["lr"] for group in optimizer.param_groups],
-        len(sizes) * len(loaders.train),
-    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    steps = len(sizes) * len(loaders.train)
     cycle = OneCycleLR(optimizer, rates, steps, pct_start=0.25, cycle_momentum=False)
     train = CutMixBatches(loaders.train, 53, cut_mix) if cut_mix else loaders.train
     parts = [Schedule(cycle)]
@@ -127,7 +125,7 @@ def train_on_drawings(
 
 
 def drawn_deck(pictures: int) -> Path:
-    """The folder of a deck with so many training pictures of each class, drawn at the first call.
+    """Find a deck with so many training pictures of each class; the first call draws it.
 
     In a training of so many steps, a new picture teaches more than one that was seen before.
 

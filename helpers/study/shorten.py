@@ -29,8 +29,7 @@ def shorten(source: str) -> str:
     for find in (_guards, _unused):
         while (shorter := _edit(source, find)) != source:  # What is dropped may have held others.
             source = shorter
-    source = re.sub(r"# noqa: \w+ - ", "# ", source)  # Notes have no linter and no formatter.
-    return re.sub(r" +# (fmt: skip|noqa.*)$", "", source, flags=re.MULTILINE)
+    return source
 
 
 def cut_docstrings(source: str) -> str:

@@ -18,6 +18,7 @@ from IPython.display import Code
 
 from helpers.study.shorten import cut_docstrings, shorten, start_of
 
+RECIPES = "helpers.recipes"  # Programs on the helpers: a copy of one imports them.
 # `helpers.study` is not among them: it speaks of this project and is of no use outside.
 PACKAGES = (
     "helpers.data",
@@ -25,7 +26,7 @@ PACKAGES = (
     "helpers.training",
     "helpers.evaluation",
     "helpers.plots",
-    "helpers.recipes",
+    RECIPES,
 )
 WIDTH = 100  # characters a line
 Helper = Callable[..., Any] | type | str
@@ -212,7 +213,8 @@ def needs(part: Definition) -> Iterator[Part]:
     dotted = [name for name in known if "." in name and name in part.source]  # import torch.fx
     for used in filter(known.get, [*_globals_of(part.source), *dotted]):
         home, name = _follow(part.module, used)
-        yield _read(home)[name]
+        is_recipe, stays = part.module.startswith(RECIPES), home.startswith(RECIPES)
+        yield known[used] if is_recipe and not stays else _read(home)[name]
 
 
 def _globals_of(source: str) -> Iterator[str]:
