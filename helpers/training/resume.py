@@ -21,11 +21,11 @@ from helpers.training.checkpoints import (
 )
 from helpers.training.guards import check_positive
 from helpers.training.settings import (
-    changing_parts,
     check_feeding,
     check_settings,
     check_state,
     inner_items,
+    named_parts,
 )
 from helpers.training.wrappers import load_plain_state, plain_state
 
@@ -126,7 +126,7 @@ class Checkpoint:
             "trained": [p.requires_grad for p in run.model.parameters()],  # A part may thaw some.
             "optimizer": run.optimizer.state_dict(),
             "loss": loss.state_dict() if isinstance(loss, nn.Module) else {},
-            "parts": {name: part_state(part) for name, part in changing_parts(run).items()},
+            "parts": {name: part_state(part) for name, part in named_parts(run).items()},
             "random": random_state(),  # Dropout, and all else that draws from the global ones.
             "feeding": self._feeding,  # As the epoch began.
             "rows": run.rows,
@@ -142,7 +142,7 @@ class Checkpoint:
         run.optimizer.load_state_dict(state["optimizer"])
         if state["loss"]:
             run.loss_fn.load_state_dict(state["loss"])
-        for name, part in changing_parts(run).items():
+        for name, part in named_parts(run).items():
             load_part_state(part, state["parts"].get(name, {}))
         self.notes, self._settings = state["notes"] | self.notes, state["settings"]
         self._feeding, self._left_at = state["feeding"], state if state["outputs"] else {}
@@ -159,12 +159,13 @@ def part_state(part: Any) -> dict[str, Any]:
     """What a part must remember: its own word for it, or its private attributes."""
     if hasattr(part, "state_dict"):
         return part.state_dict()
-    return {name: value for name, value in vars(part).items() if name.startswith("_")}
+    private = {name: value for name, value in vars(part).items() if name.startswith("_")}
+    return {} if getattr(part, "looks_on", False) else private
 
 
 def load_part_state(part: Any, state: dict[str, Any]) -> None:
     """Let a part go on from what `part_state` returned."""
-    if hasattr(part, "load_state_dict"):
+    if state and hasattr(part, "load_state_dict"):
         part.load_state_dict(state)
     else:
         vars(part).update(state)

@@ -57,12 +57,11 @@ def check_feeding(loader: Any, found: Mapping[str, Any]) -> None:
         )
 
 
-def changing_parts(run: Any) -> dict[str, Any]:
-    """The parts that change something, by kind and number."""
+def named_parts(run: Any) -> dict[str, Any]:
+    """The parts of a training, by kind and number."""
     kinds = [type(part).__name__ for part in run.parts]
     names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
-    named = zip(names, run.parts, strict=True)
-    return {name: part for name, part in named if not getattr(part, "looks_on", False)}
+    return dict(zip(names, run.parts, strict=True))
 
 
 def inner_items(thing: Any) -> Mapping[Any, Any] | None:
@@ -97,7 +96,7 @@ def describe_run(run: Any) -> dict[str, str]:
         "train_loader": run.train_loader,
         "valid_loader": run.valid_loader,
         "autocast": run.autocast,
-        "parts": changing_parts(run),
+        "parts": {n: p for n, p in named_parts(run).items() if not getattr(p, "looks_on", False)},
     }
     return dict(_flatten("", things, depth=6))
 
