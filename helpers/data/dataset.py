@@ -1,6 +1,7 @@
 """CardDataset, and the cache that decodes every picture only once."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -181,11 +182,10 @@ def _check_decoding(paths: list[Path], size: int, interpolation: str) -> None:
 
 
 def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -> None:
-    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3))
+    rows = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3))
 
-    def decode(index: int) -> None:
-        picture = read_picture(paths[index])
-        pixels[index] = picture.resize((size, size), Image.Resampling[interpolation.upper()])
+    def decode(path: Path, row: np.ndarray) -> None:
+        row[:] = read_picture(path).resize((size, size), Image.Resampling[interpolation.upper()])
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    thread_map(decode, range(len(paths)), desc=f"decoding at {size} px", leave=False)
+    thread_map(decode, paths, rows, max_workers=os.cpu_count(), desc=f"at {size} px", leave=False)
