@@ -7,6 +7,8 @@ import nbclient
 import nbformat
 import pytest
 
+from helpers.data import render_deck
+
 TRAINING = """
 import hashlib, sys, warnings
 import torch
@@ -43,9 +45,14 @@ def in_a_notebook(code: str) -> str:
     return "".join(output.text for output in outputs if output.get("name") == "stdout")
 
 
+@pytest.fixture(scope="module")
+def small_deck(tmp_path_factory):
+    return render_deck(tmp_path_factory.mktemp("decks") / "deck", train=6, valid=1, test=1, size=32)
+
+
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_script_and_a_notebook_give_the_same_weights(deck_folder, tmp_path, kind):
-    loaders = LOADERS[kind].format(root=str(deck_folder), cache=str(tmp_path))
+def test_a_script_and_a_notebook_give_the_same_weights(small_deck, tmp_path, kind):
+    loaders = LOADERS[kind].format(root=str(small_deck), cache=str(tmp_path))
     code = TRAINING.format(loaders=loaders)
     expected = in_a_script(code)
     assert len(expected) > 64
