@@ -160,6 +160,26 @@ def test_going_on_within_an_epoch_changes_nothing(tmp_path, kind, place):
     assert_equal(content(tmp_path / "parts.pt"), content(tmp_path / "whole.pt"))
 
 
+def test_broken_off_after_the_last_batch_the_epoch_is_only_measured(tmp_path):
+    class StopLate(StopAt):
+        order = 2  # After the checkpoint.
+
+    def fit_one(path, *parts):
+        model, valid = make_model(), make_loader(shuffle=False)
+        torch.manual_seed(3)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        parts = [*parts, Checkpoint(path, every=1, resume=True)]
+        return model, fit(model, make_loader(), valid, optimizer, 2, parts=parts)
+
+    model, history = fit_one(tmp_path / "whole.pt")
+    with pytest.raises(RuntimeError, match="broken off"):
+        fit_one(tmp_path / "parts.pt", StopLate(2, len(make_loader())))
+    again, same_history = fit_one(tmp_path / "parts.pt")
+    columns = history.frame.columns.drop("seconds")
+    assert same_history.frame[columns].equals(history.frame[columns])
+    assert same(again, model)
+
+
 def test_resuming_a_finished_run_trains_no_more(tmp_path):
     model, history = train(tmp_path / "run.pt", "batches")
     again, same_history = train(tmp_path / "run.pt", "batches", resume=True)

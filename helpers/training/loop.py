@@ -212,6 +212,7 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
     if all(parameter.ndim < 5 for parameter in model.parameters()):
         model.to(memory_format=torch.channels_last)
     run.tell("before_training")
+    device = next(model.parameters()).device
     try:
         while run.epoch < epochs and not run.stop:
             start, run.epoch, run.outputs = perf_counter(), run.epoch + 1, []
@@ -223,10 +224,13 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
             options = {"loss_fn": loss_fn, "autocast": autocast, "run": run}
             train = train_one_epoch(model, run.feed, optimizer, **options)
             check_step(run)
-            with torch.autocast(run.loss.device.type, torch.bfloat16, enabled=autocast):
+            with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
                 valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn)
-            row = {"epoch": run.epoch}
-            row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
+            row = {
+                "epoch": run.epoch,
+                "train_loss": train["loss"],
+                "train_accuracy": train["accuracy"],
+            }
             row |= {"valid_loss": valid["loss"], "valid_accuracy": valid["accuracy"]}
             rate = float(optimizer.param_groups[0].get("lr", nan))
             run.rows.append(row | {"learning_rate": rate, "seconds": perf_counter() - start})
