@@ -226,12 +226,8 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
             check_step(run)
             with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
                 valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn)
-            row = {
-                "epoch": run.epoch,
-                "train_loss": train["loss"],
-                "train_accuracy": train["accuracy"],
-            }
-            row |= {"valid_loss": valid["loss"], "valid_accuracy": valid["accuracy"]}
+            row = {"epoch": run.epoch} | {f"train_{k}": train[k] for k in ("loss", "accuracy")}
+            row |= {f"valid_{k}": valid[k] for k in ("loss", "accuracy")}
             rate = float(optimizer.param_groups[0].get("lr", nan))
             run.rows.append(row | {"learning_rate": rate, "seconds": perf_counter() - start})
             check_epoch(run)
