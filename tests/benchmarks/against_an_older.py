@@ -77,15 +77,12 @@ def make_work(pictures: Path) -> dict[str, Callable[[], object]]:
         "evaluate": lambda: evaluate(card[0], plain),
         "epoch": lambda: train_one_epoch(card[0], plain, card[1]),
         "epoch, augmented": lambda: train_one_epoch(card[0], augmented, card[1]),
-        "epoch, averaged, clipped": lambda: train_one_epoch(
-            card[0], plain, card[1], **parts(card[0])
-        ),
         "fit": lambda: fit(card[0], plain, valid, card[1], 2),
         "fit, all parts": lambda: fit(card[0], plain, valid, card[1], 2, **parts(card[0], run)),
         "LeNet-5, epoch": lambda: train_one_epoch(tiny[0], plain, tiny[1]),
         "Lite0, epoch": lambda: train_one_epoch(lite[0], small, lite[1]),
-        "Lite0, epoch, averaged, clipped": lambda: train_one_epoch(
-            lite[0], small, lite[1], **parts(lite[0])
+        "Lite0, fit, averaged, clipped": lambda: fit(
+            lite[0], small, small, lite[1], 1, **parts(lite[0])
         ),
     }
 
