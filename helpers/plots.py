@@ -233,11 +233,12 @@ def plot_confusion(
     # Lines between the cells, so that the eye can follow a row to its name.
     axes.set_xticks(np.arange(0.5, size - 1), minor=True)
     axes.set_yticks(np.arange(0.5, size - 1), minor=True)
-    _finish(axes, title, "predicted", "true", grid="both")
-    axes.grid(visible=False, which="major")
     axes.grid(which="minor", color="#E6E6E6", linewidth=0.5)
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set(visible=True, color="#C0C0C0")
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("predicted", fontsize=9)
+    axes.set_ylabel("true", fontsize=9)
+    axes.spines[:].set_color("#C0C0C0")
     return axes
 
 
