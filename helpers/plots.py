@@ -6,28 +6,23 @@ from math import ceil
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import (
-    EngFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    PercentFormatter,
-)
 from PIL import Image
 from torch import Tensor
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6B6B6B"
+Numbers = float | Sequence[float]
 
 
 def show_images(
     images: Tensor | Sequence[Tensor | Image.Image],
     titles: Sequence[str] | None = None,
     columns: int = 8,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
+    mean: Numbers = 0.0,
+    std: Numbers = 1.0,
     axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Show pictures in a grid, row by row.
@@ -54,7 +49,8 @@ def show_images(
     pictures = [_to_picture(image, mean, std) for image in images]
     if not pictures:
         raise ValueError("images is empty; expected at least one picture")
-    if titles is not None and len(titles) != len(pictures):
+    titles = [""] * len(pictures) if titles is None else titles
+    if len(titles) != len(pictures):
         raise ValueError(f"titles has {len(titles)} entries; expected {len(pictures)}, as images")
     if columns < 1:
         raise ValueError(f"columns is {columns}; expected at least 1")
@@ -62,17 +58,16 @@ def show_images(
         columns = min(columns, len(pictures))
         rows = ceil(len(pictures) / columns)
         side = min(10 / columns, 2.5)
-        lines = max((title.count("\n") + 1 for title in titles or []), default=0)
+        lines = max(len(title.splitlines()) for title in titles)
         size = (side * columns, (side + 0.17 * lines) * rows)
         _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    cells = np.asarray(axes).ravel()
+    cells = np.ravel(axes)
     if len(cells) < len(pictures):
         raise ValueError(f"axes has {len(cells)} Axes; expected {len(pictures)}, one a picture")
     for cell in cells:
         cell.axis("off")
-    for cell, picture in zip(cells, pictures, strict=False):
+    for cell, picture, title in zip(cells, pictures, titles, strict=False):
         cell.imshow(picture, cmap="gray", vmin=0, vmax=255)
-    for cell, title in zip(cells, titles or [], strict=False):
         cell.set_title(title, fontsize=9)
     return axes
 
@@ -158,10 +153,8 @@ def plot_history(
     >>> [axes.get_title() for axes in plot_history(frame)]
     ['Loss', 'Accuracy', 'Learning rate']
     """
-    names = ["train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]
-    missing = [n for n in ["epoch", *names, "learning_rate"] if n not in frame.columns]
-    if frame.empty or missing:
-        raise ValueError(f"frame lacks {missing or 'rows'}; expected History.frame of `fit`")
+    names = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy")
+    _check_columns(frame, "epoch", *names, "learning_rate")
     if best_epoch is None:
         best_epoch = int(frame.loc[frame["valid_accuracy"].idxmax(), "epoch"])
     if axes is None:
@@ -175,11 +168,11 @@ def plot_history(
             values = frame[f"{split}_{measure}"]
             cell.plot(frame["epoch"], values, color=color, label=split, **style)
     rate.plot(frame["epoch"], frame["learning_rate"], color=GREEN, **style)
-    share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    share.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     for cell, title in ((loss, "Loss"), (share, "Accuracy"), (rate, "Learning rate")):
         label = f"best epoch, {best_epoch}"
         cell.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=label)
-        cell.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        cell.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
         cell.set_xlim(frame["epoch"].min() - 0.5, frame["epoch"].max() + 0.5)
         _finish(cell, title, xlabel="epoch")
     loss.set_ylim(bottom=0)
@@ -226,7 +219,8 @@ def plot_confusion(
     right = np.eye(size, dtype=bool)
     for mask, color in ((right, BLUE), (~right, ORANGE)):
         cells = np.ma.masked_where(~mask | (counts == 0), shade)
-        axes.imshow(cells, cmap=_tint(color), vmin=0, vmax=1)
+        tint = LinearSegmentedColormap.from_list(color, ["white", color])
+        axes.imshow(cells, cmap=tint, vmin=0, vmax=1)
     font = 5.5 if size > 20 else 8
     for row, column in np.argwhere(counts):
         ink = "white" if shade[row, column] > 0.7 else "black"
@@ -236,12 +230,11 @@ def plot_confusion(
         axes.text(column, row, text.rstrip("%") if size > 20 else text, **style)
     axes.set_xticks(range(size), classes, rotation=90, fontsize=font + 1)
     axes.set_yticks(range(size), classes, fontsize=font + 1)
-    axes.tick_params(length=0)
     # Lines between the cells, so that the eye can follow a row to its name.
     axes.set_xticks(np.arange(0.5, size - 1), minor=True)
     axes.set_yticks(np.arange(0.5, size - 1), minor=True)
     axes.grid(which="minor", color="#E6E6E6", linewidth=0.5)
-    axes.tick_params(which="minor", length=0)
+    axes.tick_params(which="both", length=0)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("predicted", fontsize=9)
     axes.set_ylabel("true", fontsize=9)
@@ -252,9 +245,6 @@ def plot_confusion(
 def plot_mistakes(
     images: Tensor | Sequence[Tensor | Image.Image],
     frame: pd.DataFrame,
-    columns: int = 6,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
     axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Show the pictures a model got wrong, with what they are and what it took them for.
@@ -262,7 +252,7 @@ def plot_mistakes(
     Args:
         images: one for each row of `frame`, in its order (`frame["index"]` says which).
         frame: from `worst_mistakes`: columns `true`, `predicted` and `probability`.
-        columns, mean, std, axes: as in `show_images`.
+        axes: as in `show_images`.
 
     Returns:
         Array of Axes; if there is no mistake, one that says so.
@@ -285,13 +275,12 @@ def plot_mistakes(
         return nothing
     rows = zip(frame["true"], frame["predicted"], frame["probability"], strict=True)
     titles = [f"{true}\n→ {predicted} {share:.0%}" for true, predicted, share in rows]
-    return show_images(images, titles, columns, mean, std, axes)
+    return show_images(images, titles, columns=6, axes=axes)
 
 
 def plot_bars_with_intervals(
     frame: pd.DataFrame,
     title: str = "Accuracy with 95% intervals",
-    xlabel: str = "accuracy",
     axes: Axes | None = None,
 ) -> Axes:
     """Draw a bar for each share, with the interval in which the truth may lie.
@@ -299,7 +288,7 @@ def plot_bars_with_intervals(
     Args:
         frame: a row a bar, from the top down; the index names it; columns `accuracy`, `low` and
             `high`, each 0..1, as from `wilson_interval`.
-        title, xlabel: words on the figure.
+        title: above the figure.
         axes: where to draw; a new figure by default.
 
     Raises:
@@ -309,9 +298,7 @@ def plot_bars_with_intervals(
     >>> plot_bars_with_intervals(frame).get_xlabel()
     'accuracy'
     """
-    missing = [name for name in ("accuracy", "low", "high") if name not in frame.columns]
-    if frame.empty or missing:
-        raise ValueError(f"frame lacks {missing or 'rows'}; expected accuracy, low and high")
+    _check_columns(frame, "accuracy", "low", "high")
     share, low, high = (frame[name].to_numpy(float) for name in ("accuracy", "low", "high"))
     if not ((low <= share) & (share <= high)).all():
         raise ValueError("frame has a row in which low <= accuracy <= high does not hold")
@@ -328,8 +315,8 @@ def plot_bars_with_intervals(
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    return _finish(axes, title, xlabel=xlabel, grid="x")
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+    return _finish(axes, title, xlabel="accuracy", grid="x")
 
 
 def plot_trade_offs(
@@ -354,9 +341,7 @@ def plot_trade_offs(
     >>> [axes.get_xlabel() for axes in plot_trade_offs(frame, ["parameters"])]
     ['parameters']
     """
-    missing = [name for name in ("accuracy", *costs) if name not in frame.columns]
-    if frame.empty or missing:
-        raise ValueError(f"frame lacks {missing or 'rows'}; expected accuracy and the costs")
+    _check_columns(frame, "accuracy", *costs)
     if (frame[list(costs)] <= 0).any(axis=None):
         raise ValueError("frame has a cost of 0 or less, which a logarithmic scale cannot show")
     if axes is None:
@@ -373,10 +358,9 @@ def plot_trade_offs(
             style = {"color": color, "marker": marker, "markersize": 6, "linestyle": "none"}
             cell.plot(row[cost], row["accuracy"], label=str(name), **style)
         cell.set_xscale("log")
-        cell.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        cell.xaxis.set_major_formatter(EngFormatter(sep=""))
-        cell.xaxis.set_minor_formatter(NullFormatter())
-        cell.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        cell.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        cell.xaxis.set(major_formatter=ticker.EngFormatter(sep=""), minor_formatter="")
+        cell.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
         _finish(cell, "", xlabel=cost)
     axes[0].set_ylabel("accuracy", fontsize=9)
     axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False)
@@ -407,26 +391,22 @@ def _share_or_count(value: float, is_share: bool) -> str:
     return f"{value:.0f}" if value % 1 == 0 else f"{value:.3g}"
 
 
-def _tint(color: str) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list(color, ["white", color])
+def _check_columns(frame: pd.DataFrame, *names: str) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if frame.empty or missing:
+        raise ValueError(f"frame lacks {missing or 'rows'}; expected {', '.join(names)}")
 
 
-def _to_picture(
-    image: Tensor | Image.Image,
-    mean: float | Sequence[float] | None,
-    std: float | Sequence[float] | None,
-) -> np.ndarray:
+def _to_picture(image: Tensor | Image.Image, mean: Numbers, std: Numbers) -> np.ndarray:
     """Any picture as a uint8 array `(H, W, 3)`, or `(H, W)` if it is grey."""
     if isinstance(image, Image.Image):
         return np.asarray(image if image.mode == "L" else image.convert("RGB"))
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
         found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(f"images holds {found}; expected PIL images or tensors (3, H, W)")
-    pixels = image.detach().cpu().permute(1, 2, 0)
-    if pixels.is_floating_point():
-        pixels = pixels.float().numpy()
-        pixels = pixels * (1 if std is None else np.asarray(std))
-        pixels = pixels + (0 if mean is None else np.asarray(mean))
+    pixels = image.permute(1, 2, 0)
+    if image.is_floating_point():
+        pixels = pixels.float().numpy(force=True) * np.asarray(std) + np.asarray(mean)
         # Noise and sharp resizing overshoot a little; much more than that is another scale.
         if pixels.min() < -0.25 or pixels.max() > 1.25:
             raise ValueError(
@@ -434,4 +414,6 @@ def _to_picture(
                 " (pass the mean and std with which they were normalised)"
             )
         pixels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return np.asarray(pixels).squeeze(2) if image.shape[0] == 1 else np.asarray(pixels)
+    else:
+        pixels = pixels.numpy(force=True)
+    return pixels.squeeze(2) if image.shape[0] == 1 else pixels

@@ -54,7 +54,7 @@ def receptive_fields(model: nn.Module, input_shape: tuple) -> dict[str, float]:
 
 def _measure(model: nn.Module, inputs: list[Tensor], times: int) -> tuple[dict[str, float], float]:
     """Fields in a picture `times` as high, up to a layer that cannot take it; and `reach`."""
-    model = deepcopy(model).eval()
+    model = deepcopy(model, {id(p): p for p in model.parameters()}).eval()  # Weights are shared.
     flow = _RowFlow(times * max(x.shape[2] for x in inputs if x.ndim == 4))
     fields: dict[str, float] = {}
 

@@ -104,13 +104,13 @@ def make_inputs(model: nn.Module, input_shape: tuple) -> list[Tensor]:
 def run_layers(model: nn.Module, input_shape: tuple) -> tuple[dict[str, tuple], Counter[str]]:
     """Output shape and own multiply-adds of each module called, by name, in order of calling."""
     check_input_shape(input_shape)
-    model = deepcopy(model).eval().requires_grad_()  # With gradients attention has no short cut.
+    # A copy that shares the weights; since they want gradients, attention takes no short cut.
+    model = deepcopy(model, {id(p): nn.Parameter(p.detach()) for p in model.parameters()}).eval()
     names = {module: name for name, module in model.named_modules()}
     met, work, running = {}, Counter(), [""]
 
     def enter(module: nn.Module, args: tuple) -> None:
-        # What was multiplied since the last call is the work of the innermost module.
-        work[running[-1]] += counter.get_total_flops() // 2 - work.total()
+        work[running[-1]] += counter.get_total_flops() // 2 - work.total()  # What is new is its.
         running.append(names[module])
         met[names[module]] = args  # Until it returns.
 
