@@ -236,7 +236,7 @@ def check_schedule(scheduler: LRScheduler, by: str | None, run: Any, batches: in
     asked = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     needs = [p.name for p in asked if p.default is p.empty]
     if "epoch" in needs:
-        raise ValueError(f"{name}.step asks for the epoch, which only a Part of your own can give")
+        raise ValueError(f"{name}.step asks for the epoch, which only a part of your own can give")
     fitting = ["metric"] if needs else ["batch"] if name == "OneCycleLR" else ["batch", "epoch"]
     if by not in fitting:
         units = " or ".join(map(repr, fitting))

@@ -188,7 +188,7 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
         valid_loader: batches to measure on after every epoch; the test set has no part in this.
         epochs: passes over `train_loader`, those before a resume included.
         parts: `Schedule`, `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`,
-            `Checkpoint`, `Log`, `LiveCurves`, or your own `Part`.
+            `Checkpoint`, `Log`, `LiveCurves`, or one of your own; see `Run`.
 
     Returns:
         The `History` of all epochs, those before a resume included; also if training is
