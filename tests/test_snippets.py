@@ -414,3 +414,12 @@ def test_it_is_shown_highlighted():
     shown = show(train_mode)
     assert repr(shown) == snippet(train_mode)
     assert "highlight" in shown._repr_html_()
+
+
+def test_a_copy_refuses_keywords_that_the_full_form_only_explained():
+    here = {}
+    exec(snippet("fit"), here)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'patience'"):
+        here["fit"](None, [], [], None, 1, patience=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'clip_norm'"):
+        here["train_one_epoch"](None, [], None, clip_norm=1.0)

@@ -74,17 +74,21 @@ def _guards(tree: ast.Module, lines: list[str]) -> Edits:
 
 
 def _unused(tree: ast.Module, lines: list[str]) -> Edits:
-    """Assignments to locals that nothing reads any more."""
-    dropped = set()
+    """Assignments to locals that nothing reads any more, and `**keywords` that nothing refuses."""
+    dropped, edits = set(), {}
     for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
         names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
         read = {node.id for node in names if not isinstance(node.ctx, ast.Store)}
+        rest = function.args.kwarg
+        if rest and rest.arg not in read:
+            place = (rest.lineno - 1, rest.end_lineno)
+            edits[place] = [re.sub(r",? *\*\*\w+(: [\w.]+)?", "", lines[rest.lineno - 1])]
         for node in ast.walk(function):
             if isinstance(node, ast.Assign):
                 bound = [each for to in node.targets for each in getattr(to, "elts", [to])]
                 if all(isinstance(each, ast.Name) and each.id not in read for each in bound):
                     dropped.add(node)
-    return _without(dropped, tree, lines)
+    return edits | _without(dropped, tree, lines)
 
 
 def _without(gone: set[ast.AST], tree: ast.Module, lines: list[str]) -> Edits:
