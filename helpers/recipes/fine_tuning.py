@@ -7,15 +7,16 @@ from pathlib import Path
 
 from helpers.data.augment import MEDIUM, Augment
 from helpers.data.loaders import make_loaders
+from helpers.data.seeding import seed_everything
 from helpers.models.pretrained import create_pretrained
 from helpers.recipes.trained import Trained, judge
 from helpers.training.averaging import ExponentialMovingAverage
+from helpers.training.callbacks import Schedule
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import fit
 from helpers.training.losses import cross_entropy
-from helpers.training.machine import pick_device, seed_everything
+from helpers.training.machine import pick_device
 from helpers.training.optimizers import AdamW
-from helpers.training.parts import Schedule
 from helpers.training.resume import Checkpoint
 from helpers.training.schedules import OneCycleLR
 

@@ -12,14 +12,15 @@ from helpers.data.augment import MEDIUM, Augment
 from helpers.data.cutmix import CutMixBatches
 from helpers.data.loaders import make_loaders
 from helpers.data.render import render_deck
+from helpers.data.seeding import seed_everything
 from helpers.data.source import deck_folder
 from helpers.models.cnn import CardCNN
 from helpers.recipes.trained import Trained, judge
+from helpers.training.callbacks import Schedule
 from helpers.training.combined import CombinedOptimizer
 from helpers.training.loop import fit
-from helpers.training.machine import pick_device, seed_everything
+from helpers.training.machine import pick_device
 from helpers.training.optimizers import SGD, Muon
-from helpers.training.parts import Schedule
 from helpers.training.resume import Checkpoint
 from helpers.training.schedules import OneCycleLR
 

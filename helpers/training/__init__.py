@@ -1,6 +1,17 @@
 """The training loop and what it needs: a device, a seed, checkpoints."""
 
+from helpers.data.seeding import seed_everything
 from helpers.training.averaging import ExponentialMovingAverage
+from helpers.training.callbacks import (
+    ClipGradients,
+    FiniteGradients,
+    KeepBest,
+    LiveCurves,
+    Log,
+    ProgressBar,
+    Schedule,
+    StopEarly,
+)
 from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from helpers.training.combined import CombinedOptimizer
 from helpers.training.finder import find_learning_rate
@@ -16,7 +27,7 @@ from helpers.training.loop import (
     train_one_epoch,
 )
 from helpers.training.losses import cross_entropy, distillation_loss, focal_loss
-from helpers.training.machine import keep_freed_memory, pick_device, seed_everything
+from helpers.training.machine import keep_freed_memory, pick_device
 from helpers.training.optimizers import (
     SGD,
     Adagrad,
@@ -27,16 +38,6 @@ from helpers.training.optimizers import (
     OptimizerTemplate,
     RMSprop,
     clip_gradients,
-)
-from helpers.training.parts import (
-    ClipGradients,
-    FiniteGradients,
-    KeepBest,
-    LiveCurves,
-    Log,
-    ProgressBar,
-    Schedule,
-    StopEarly,
 )
 from helpers.training.resume import Checkpoint
 from helpers.training.schedules import (

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from helpers.training.callbacks import Schedule
 from helpers.training.guards import check_run
 from helpers.training.loop import Run, train_one_epoch
-from helpers.training.parts import Schedule
 from helpers.training.schedules import ExponentialLR
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from helpers.training.callbacks import FiniteGradients, KeepBest, ProgressBar
 from helpers.training.guards import (
     check_batch,
     check_epoch,
@@ -26,7 +27,6 @@ from helpers.training.guards import (
     check_run,
     check_step,
 )
-from helpers.training.parts import FiniteGradients, KeepBest, ProgressBar
 
 
 @torch.no_grad()  # Not inference_mode: what is made in it could take no part in a training.

@@ -1,11 +1,9 @@
-"""Where to compute, from which seed, and what this machine is told about memory."""
+"""Where to compute, and what this machine is told about memory."""
 
 import ctypes
 import os
 import platform
-import random
 
-import numpy as np
 import torch
 
 
@@ -27,23 +25,6 @@ def pick_device() -> torch.device:
         return torch.device(wanted)
     available = torch.accelerator.is_available()
     return torch.accelerator.current_accelerator() if available else torch.device("cpu")
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch (on all devices).
-
-    See https://docs.pytorch.org/docs/stable/notes/randomness.html for what a seed does not fix:
-    other versions, other devices and some GPU kernels may still differ.
-
-    >>> seed_everything(0)
-    >>> first = torch.rand(2)
-    >>> seed_everything(0)
-    >>> torch.equal(torch.rand(2), first)
-    True
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one.
-    torch.manual_seed(seed)
 
 
 def keep_freed_memory() -> bool:

@@ -1,4 +1,4 @@
-"""The parts of a training: what `fit` tells about each step and each epoch."""
+"""The parts of a training, elsewhere called callbacks: `fit` tells them what happens."""
 
 import warnings
 from collections.abc import Callable

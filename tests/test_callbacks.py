@@ -66,7 +66,7 @@ class Diary:
         self.lines.append("end")
 
 
-def test_parts_are_told_everything_in_order():
+def test_callbacks_are_told_everything_in_order():
     model, diary = make_model(), Diary()
     fit(model, make_loader(16), make_loader(), sgd(model), 2, parts=[diary])
     steps = [line[:2] for line in diary.lines if isinstance(line, tuple) and len(line) == 3]
@@ -492,7 +492,7 @@ def test_a_schedule_that_cannot_go_on_is_refused():
             Schedule(scheduler)
 
 
-def test_parts_are_a_list_and_each_is_there_once():
+def test_callbacks_are_a_list_and_each_is_there_once():
     model = make_model()
     average = ExponentialMovingAverage(model, 0.9)
     for parts in (iter([average]), average, None):
@@ -502,7 +502,7 @@ def test_parts_are_a_list_and_each_is_there_once():
         fit(model, make_loader(), make_loader(), sgd(model), 1, parts=[average, average])
 
 
-def test_parts_of_fit_work_for_one_epoch(tmp_path):
+def test_callbacks_of_fit_work_for_one_epoch(tmp_path):
     from helpers.training import ProgressBar
 
     model = make_model()
