@@ -137,7 +137,7 @@ def test_modes_come_back_after_an_error():
     model = make_model()
     model[1].eval()
     batches = [*make_loader(), (torch.rand(4, 1, 8, 8), torch.arange(4))]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"images are torch.float32 \(4, 1, 8, 8\)"):
         evaluate(model, batches)
     assert [module.training for module in model] == [True, False, True, True, True, True]
 

@@ -140,6 +140,21 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool
     if not first:
         return
     check_preprocessing(bare(model), loader)
+    held = getattr(loader, "dataset", getattr(loader, "targets", None))
+    dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
+    kind = nn.modules.batchnorm._BatchNorm
+    norms = any(isinstance(m, kind) and m.training for m in model.modules())
+    one_left = not dropped and len(held) % len(images) == 1
+    one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
+    if norms and one_left and (error := _trial_answer(model, images[:1], training=True)[1]):
+        raise ValueError(
+            "the last batch of an epoch holds one picture, from which batch norm cannot learn "
+            f"({error}); pass drop_last=True to the loader, or another batch_size"
+        )
+
+
+def check_images(model: nn.Module, images: Tensor) -> None:
+    """After an error in the model: say so in plain words if it cannot take these pictures."""
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None or images.device.type == "meta":
         return
@@ -155,29 +170,15 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool
             f"images are {images.dtype} {tuple(images.shape)} and the model's weights "
             f"{weight.dtype}, which do not go together ({error}); expected {mend}"
         )
-    if not isinstance(answer, Tensor | None):
-        raise ValueError(
-            f"the model returns a {type(answer).__name__}; expected one tensor of logits (B, "
-            "classes). For several heads or auxiliary outputs write the loop by hand, as notebook "
-            "04 does, or wrap the model in one that returns the logits to be measured"
-        )
-    held = getattr(loader, "dataset", getattr(loader, "targets", None))
-    dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
-    kind = nn.modules.batchnorm._BatchNorm
-    norms = any(isinstance(m, kind) and m.training for m in model.modules())
-    one_left = not dropped and len(held) % len(images) == 1
-    one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
-    if norms and one_left and (error := _trial_answer(model, images[:1], training=True)[1]):
-        raise ValueError(
-            "the last batch of an epoch holds one picture, from which batch norm cannot learn "
-            f"({error}); pass drop_last=True to the loader, or another batch_size"
-        )
+    if answer is not None:
+        check_tensor(answer)
 
 
 def check_logits(
     logits: Tensor, targets: Tensor, loss_fn: Callable[..., Tensor], loader: Any = None
 ) -> None:
     """Refuse a first answer that is no table of classes, or whose loss is no scalar."""
+    check_tensor(logits)
     shape = tuple(logits.shape)
     if logits.ndim < 2 or shape[1] < 2 or len(logits) != len(targets):
         raise ValueError(
@@ -202,6 +203,16 @@ def check_logits(
         raise ValueError(
             "the loss depends on no parameter that requires a gradient: all are frozen, or the "
             "model detaches its logits"
+        )
+
+
+def check_tensor(answer: Any) -> None:
+    """Refuse an answer of several parts."""
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"the model returns a {type(answer).__name__}; expected one tensor of logits (B, "
+            "classes). For several heads or auxiliary outputs write the loop by hand, as notebook "
+            "04 does, or wrap the model in one that returns the logits to be measured"
         )
 
 

@@ -19,6 +19,7 @@ from helpers.training.callbacks import FiniteGradients, KeepBest, ProgressBar
 from helpers.training.guards import (
     check_batch,
     check_epoch,
+    check_images,
     check_keywords,
     check_logits,
     check_outputs,
@@ -59,7 +60,11 @@ def predict_logits(model: nn.Module, loader: Iterable) -> tuple[Tensor, Tensor]:
         for batch in loader:
             check_batch(batch, model, loader, first=not outputs)
             images, targets = (each.to(device, non_blocking=True) for each in batch)
-            outputs.append((model(images).clone(), targets.clone()))  # Buffers get reused.
+            try:
+                outputs.append((model(images).clone(), targets.clone()))  # Buffers get reused.
+            except Exception:
+                check_images(model, images)
+                raise
     finally:
         for module, training in modes.items():
             module.training = training
@@ -154,7 +159,11 @@ def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
         check_batch(batch, model, loader, first=not outputs)
         images, targets = (each.to(device, non_blocking=True) for each in batch)
         with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
-            logits = model(images)
+            try:
+                logits = model(images)
+            except Exception:
+                check_images(model, images)
+                raise
             if not outputs:
                 check_logits(logits, targets, loss_fn, loader)
             loss = loss_fn(logits, targets)
