@@ -500,6 +500,9 @@ def test_callbacks_are_a_list_and_each_is_there_once():
             fit(model, make_loader(), make_loader(), sgd(model), 1, parts=parts)
     with pytest.raises(ValueError, match="holds a part, or a schedule, twice"):
         fit(model, make_loader(), make_loader(), sgd(model), 1, parts=[average, average])
+    two = [KeepBest(None), KeepBest("valid_loss")]
+    with pytest.raises(ValueError, match="holds two KeepBest"):
+        fit(model, make_loader(), make_loader(), sgd(model), 1, parts=two)
 
 
 def test_callbacks_of_fit_work_for_one_epoch(tmp_path):

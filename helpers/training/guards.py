@@ -69,6 +69,10 @@ def check_parts(parts: Any) -> None:
             )
     if len({id(getattr(part, "scheduler", part)) for part in parts}) < len(parts):
         raise ValueError("parts holds a part, or a schedule, twice; each would do its work twice")
+    if [type(part).__name__ for part in parts].count("KeepBest") > 1:
+        raise ValueError(
+            "parts holds two KeepBest; only one set of weights can stay: leave one out"
+        )
 
 
 def check_run(run: Any, *lookers: Any) -> None:
