@@ -127,7 +127,8 @@ def test_killed_within_an_epoch_it_ends_bit_for_bit(kind, photographs, tmp_path,
         process = get_context("fork").Process(target=train, args=arguments)
         process.start()
         process.join(60)
-        assert process.exitcode == -signal.SIGKILL, kill.at
+        late = [0] if moment == "saving" else []  # A kill from outside may come after the end.
+        assert process.exitcode in [-signal.SIGKILL, *late], kill.at
         train(path, kind, photographs)
         assert differences(content(path), expected) == [], kill.at
     record_property("kills", kills)
