@@ -597,7 +597,10 @@ def test_state_that_no_checkpoint_can_hold_is_refused(tmp_path, kind):
         fit(model, loader, make_loader(), optimizer, 1, parts=[Checkpoint(tmp_path / "run.pt")])
 
 
-@pytest.mark.parametrize("file", [{"feeding": 1}, {"0.weight": torch.ones(1)}])
+WITHOUT_SETTINGS = {"settings": {}, "trained": [], "feeding": {}, "best_epoch": 0}  # Of a copy.
+
+
+@pytest.mark.parametrize("file", [{"feeding": 1}, {"0.weight": torch.ones(1)}, WITHOUT_SETTINGS])
 def test_a_file_of_something_else_is_named(tmp_path, file):
     torch.save(file, tmp_path / "run.pt")
     with pytest.raises(ValueError, match="or holds weights alone"):

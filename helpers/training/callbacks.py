@@ -89,7 +89,7 @@ class FiniteGradients:
             "or look for broken inputs, in error.batch too. The weights are those from before the "
             "step; where it was noticed later, on a GPU or after an epoch, the best ones"
         )
-        error.batch = (run.images, run.targets)
+        error.batch = tuple(getattr(run, name, None) for name in ("images", "targets"))
         raise error
 
     def _say(self, kind: str, message: str) -> None:

@@ -28,10 +28,11 @@ def check_state(
     state: Mapping[str, Any], settings: Mapping[str, Any], notes: Mapping[str, Any], path: Path
 ) -> None:
     """Refuse a file of another training, naming what differs and both values."""
-    if not {"settings", "trained", "feeding", "best_epoch"} <= state.keys():
+    if not state.get("settings") or not {"trained", "feeding", "best_epoch"} <= state.keys():
         raise ValueError(
-            f"{path} was written by an older version, or holds weights alone: no training that "
-            "can go on; load_checkpoint reads it: train anew from it, with resume=False"
+            f"{path} was written by an older version or by a copy without guards, or holds weights "
+            "alone: none that can be gone on with; load_checkpoint reads it: train anew from it, "
+            "with resume=False"
         )
     classes = "notes['classes']"
     saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
