@@ -29,27 +29,25 @@ def check_settings(settings: dict[str, Any], run: Any) -> None:
     moving += [name for name in first if now.get(name) != first[name] and name not in moving]
 
 
-def check_state(
-    state: Mapping[str, Any], settings: dict[str, Any], notes: Mapping[str, Any], path: Path
-) -> None:
+def check_state(state: dict, settings: dict, notes: dict, path: Path) -> None:
     """Refuse a file of another training, naming what differs and both values."""
     if not state.get("settings") or not {"trained", "began", "best_epoch"} <= state.keys():
         raise ValueError(
             f"{path} was written by an older version or by a copy without guards, or holds weights "
-            "alone: none that can be gone on with; load_checkpoint reads it: train anew from it, "
-            "with resume=False"
+            "alone; load_checkpoint reads it: train anew from it, with resume=False"
         )
-    classes = "notes['classes']"
+    classes, moving = "notes['classes']", state["settings"]["moving"]
     saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
     here = settings["first"] | {classes: (state["notes"] | notes).get("classes")}
-    names = {**saved, **here}.keys() - state["settings"]["moving"]
-    differ = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    names = sorted(name for name in saved.keys() | here.keys() if name not in moving)
+    differ = [
+        f"{name}: {saved.get(name)} in the file, {here.get(name)} here"
+        for name in names
+        if saved.get(name) != here.get(name)
+    ]
     if differ:
-        lines = [f"{n}: {saved.get(n)} in the file, {here.get(n)} here" for n in differ]
-        raise ValueError(
-            "\n".join([f"{path} is of another training:", *lines[:5]])
-            + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
-        )
+        mend = f"({len(differ)} differ) make them the same, or pass resume=False to start anew"
+        raise ValueError("\n".join([f"{path} is of another training:", *differ[:5], mend]))
     settings |= state["settings"]
 
 
@@ -69,9 +67,7 @@ def check_feeding(loader: Any) -> None:
         )
 
 
-def _walk(
-    name: str, thing: Any, contents: Callable[[Any], Mapping[Any, Any]], depth: int = 6
-) -> Iterator[tuple[str, Any]]:
+def _walk(name: str, thing: Any, contents: Callable, depth: int = 6) -> Iterator[tuple[str, Any]]:
     """A thing and what it stands on, under dotted names."""
     yield name, thing
     for key, value in contents(thing).items() if depth else ():

@@ -18,7 +18,7 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return `state_dict()` (no copy of it) of the bare model, compiled layers under plain names.
+    """Return the `state_dict()` of the bare model, compiled layers under their own names.
 
     >>> list(plain_state(nn.DataParallel(nn.Linear(2, 2))))
     ['weight', 'bias']
