@@ -94,13 +94,13 @@ def test_bare_is_the_model_itself(name):
     [
         (lambda s: s.pop("module.1.running_var"), r"module\.1\.running_var is missing"),
         (lambda s: s.update({"head.scale": torch.ones(1)}), r"head\.scale is no tensor of this"),
-        (lambda s: s.update({"head.bias": torch.ones(3)}), r"head\.bias has shape \(3,\).*\(2,\)"),
-        (lambda s: s.update({"head.weight": 3.0}), r"head\.weight has shape \(\)"),
+        (lambda s: s.update({"head.bias": torch.ones(3)}), r"size mismatch for .*head\.bias"),
+        (lambda s: s.update({"head.weight": 3.0}), r"head\.weight.* received <class 'float'>"),
         (
             lambda s: s.update(
                 {"head.bias": s.pop("head.bias"), "head.weight": s.pop("head.weight")}
             ),
-            "the order of the tensors is another",
+            "the tensors stand in another order",
         ),
     ],
 )
@@ -111,7 +111,7 @@ def test_nothing_is_copied_unless_all_fits(tmp_path, change, message):
     save_checkpoint(tmp_path / "run.pt", state)
     model = torch.compile(Honest())
     before = deepcopy(plain_state(model))
-    with pytest.raises(ValueError, match=f"does not fit this training: state: .*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)does not fit this training: .*{message}"):
         load(tmp_path / "run.pt", model)
     assert all(torch.equal(value, before[name]) for name, value in plain_state(model).items())
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from errno import EISDIR
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -197,17 +198,15 @@ def check_readable(files: list[Path]) -> None:
 
 def check_place(path: Path) -> None:
     """Refuse what is no file or was set read-only; clear away what dead processes have left."""
+    if path.exists() and not path.is_file():
+        raise IsADirectoryError(EISDIR, "a folder or a device has that name")
     if path.exists():
-        if not path.is_file():
-            raise IsADirectoryError(EISDIR, "a folder or a device has that name")
         path.open("r+b").close()
-    prefix = f".{path.name[:40]}-"
-    for leftover in path.parent.iterdir():
-        if leftover.name.startswith(prefix) and len(leftover.name) == len(prefix) + 8:
-            with suppress(OSError):  # Locked: its owner is at work.
-                with leftover.open("r+b") as file:
-                    _lock(file)
-                leftover.unlink()
+    for leftover in path.parent.glob(f".{escape(path.name[:40])}-" + "?" * 8):
+        with suppress(OSError):  # Locked: its owner is at work.
+            with leftover.open("r+b") as file:
+                _lock(file)
+            leftover.unlink()
 
 
 def check_alone(file: BinaryIO, path: Path) -> None:
@@ -216,8 +215,6 @@ def check_alone(file: BinaryIO, path: Path) -> None:
         Path(file.name).chmod(path.stat().st_mode)
     with suppress(OSError):  # Some network folders have no locks.
         _lock(file)
-        if os.name == "posix":  # Until it is renamed, which is after it is closed.
-            weakref.finalize(file, os.close, os.dup(file.fileno()))
 
 
 def _lock(file: BinaryIO) -> None:
@@ -225,9 +222,10 @@ def _lock(file: BinaryIO) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        weakref.finalize(file, os.close, os.dup(file.fileno()))  # Renamed when it is closed.
 
 
 def _reason(error: Exception) -> str:
     if code := re.search(r"GLOBAL (\S+)", str(error)):
         return f"it holds {code[1]}, which is code, not data"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (str(error) or type(error).__name__).splitlines()[0]

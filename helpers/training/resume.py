@@ -15,7 +15,7 @@ from helpers.training.checkpoints import (
 )
 from helpers.training.guards import check_positive
 from helpers.training.settings import check_feeding, check_settings, check_state, named_parts
-from helpers.training.wrappers import check_fits, plain_state
+from helpers.training.wrappers import check_names, plain_state
 
 
 class Checkpoint:
@@ -37,7 +37,8 @@ class Checkpoint:
 
     Raises:
         ValueError: before the first step, if the file is damaged or of another training, naming
-            what differs and both values. Nothing is changed then.
+            what differs and both values; nothing is changed then. Or if the loader draws from a
+            generator that is not saved: the global ones are, a DataLoader's and its sampler's.
 
     >>> Checkpoint("run.pt", every=100).path.name
     'run.pt'
@@ -109,7 +110,7 @@ class Checkpoint:
         }
 
     def _restore(self, run: Any, state: dict[str, Any]) -> None:
-        check_fits(state["model"], run.model)
+        check_names(state["model"], run.model)
         weights = zip(run.model.state_dict(), state["model"].values(), strict=True)
         run.model.load_state_dict(dict(weights))  # By place, for the names are the bare model's.
         for parameter, trained in zip(run.model.parameters(), state["trained"], strict=True):

@@ -39,12 +39,9 @@ def check_state(state: dict, settings: dict, notes: dict, path: Path) -> None:
     classes, moving = "notes['classes']", state["settings"]["moving"]
     saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
     here = settings["first"] | {classes: (state["notes"] | notes).get("classes")}
-    names = sorted(name for name in saved.keys() | here.keys() if name not in moving)
-    differ = [
-        f"{name}: {saved.get(name)} in the file, {here.get(name)} here"
-        for name in names
-        if saved.get(name) != here.get(name)
-    ]
+    names = sorted((saved.keys() | here.keys()).difference(moving))
+    pairs = [(name, saved.get(name), here.get(name)) for name in names]
+    differ = [f"{name}: {was} in the file, {now} here" for name, was, now in pairs if was != now]
     if differ:
         mend = f"({len(differ)} differ) make them the same, or pass resume=False to start anew"
         raise ValueError("\n".join([f"{path} is of another training:", *differ[:5], mend]))

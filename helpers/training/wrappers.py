@@ -26,19 +26,11 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     return {name.replace("_orig_mod.", ""): x for name, x in bare(model).state_dict().items()}
 
 
-def check_fits(state: dict[str, Any], model: nn.Module) -> None:
-    """Refuse what is no `plain_state` of such a model, naming the first that does not fit."""
+def check_names(state: dict[str, Any], model: nn.Module) -> None:
+    """Refuse what is no `plain_state` of such a model; shapes are for `load_state_dict` to see."""
     own = plain_state(model)
-    for name in [*own, *state]:
-        if name not in state:
-            problem = "is missing"
-        elif name not in own:
-            problem = "is no tensor of this model"
-        else:
-            found, wanted = (getattr(each[name], "shape", None) for each in (state, own))
-            if found == wanted:
-                continue
-            problem = f"has shape {tuple(found or ())}, this model's {tuple(wanted or ())}"
-        raise ValueError(f"state: {name} {problem}; build the model that was saved")
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is no tensor of this model" for name in state if name not in own]
     if list(state) != list(own):  # Values are taken by place.
-        raise ValueError("state: the order of the tensors is another; build the model as before")
+        problem = [*problems, "the tensors stand in another order"][0]
+        raise ValueError(f"state: {problem}; build the model that was saved")
