@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import read_picture

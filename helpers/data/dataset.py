@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.contrib.concurrent import thread_map
+from tqdm import tqdm
 
 from helpers.data.classes import CLASSES
 from helpers.data.source import PICTURE_SUFFIXES, SPLITS, check_cards, data_folder
@@ -188,4 +189,7 @@ def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -
         row[:] = read_picture(path).resize((size, size), Image.Resampling[interpolation.upper()])
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    thread_map(decode, paths, rows, max_workers=os.cpu_count(), desc=f"at {size} px", leave=False)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = pool.map(decode, paths, rows)
+        for _ in tqdm(decoded, f"at {size} px", len(paths), leave=False):
+            pass
