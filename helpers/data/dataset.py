@@ -191,5 +191,5 @@ def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = pool.map(decode, paths, rows)
-        for _ in tqdm(decoded, f"at {size} px", len(paths), leave=False):
+        for _ in tqdm(decoded, f"at {size} px", len(paths)):
             pass
