@@ -214,3 +214,13 @@ def test_every_exercise_is_judged_once(path):
     asked = re.findall(r'^check\("(\w+)"', sources, re.MULTILINE)
     expected = [name for name, exercise in EXERCISES.items() if path.name[:2] == exercise.notebook]
     assert asked == expected
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_no_stub_takes_the_name_of_what_another_cell_calls(path):
+    """After Run All that cell, run once more, would call the stub."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for stub in filter(lambda cell: conftest.is_judged(cell.source), cells):
+        others = "\n".join(cell.source for cell in cells if cell is not stub)
+        for name in re.findall(r"^(?:def|class) (\w+)", stub.source, re.MULTILINE):
+            assert not re.search(rf"\b{name}\(", others), f"{stub.id}: call it my_{name}"
