@@ -1,9 +1,7 @@
 """CardDataset, and the cache that decodes every picture only once."""
 
 import hashlib
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.classes import CLASSES
 from helpers.data.source import PICTURE_SUFFIXES, SPLITS, check_cards, data_folder
@@ -189,7 +188,4 @@ def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -
         row[:] = read_picture(path).resize((size, size), Image.Resampling[interpolation.upper()])
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(decode, paths, rows)
-        for _ in tqdm(decoded, f"at {size} px", len(paths)):
-            pass
+    thread_map(decode, paths, rows, tqdm_class=tqdm, desc=f"at {size} px")
