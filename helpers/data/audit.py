@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import read_picture
@@ -174,7 +174,7 @@ def _read_all(root: Path, pictures: Sequence[str]) -> tuple[pd.DataFrame, Tensor
     """The frame of readable pictures, their thumbnails in the same order, and the broken ones."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         jobs = threads.map(lambda path: _read(root, path), pictures)
-        found = list(tqdm(jobs, total=len(pictures), desc="audit", leave=False))
+        found = list(tqdm(jobs, total=len(pictures), desc="audit"))
     rows = [row for row, _ in found if "broken" not in row]
     columns = ["path", "split", "class", "width", "height", "mode", "brightness", "digest"]
     thumbnails = [thumbnail for row, thumbnail in found if "broken" not in row]

@@ -1,7 +1,6 @@
 """CardDataset, and the cache that decodes every picture only once."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.classes import CLASSES
@@ -188,4 +188,4 @@ def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -
         row[:] = read_picture(path).resize((size, size), Image.Resampling[interpolation.upper()])
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    thread_map(decode, paths, rows, max_workers=os.cpu_count(), desc=f"at {size} px", leave=False)
+    thread_map(decode, paths, rows, tqdm_class=tqdm, desc=f"at {size} px")

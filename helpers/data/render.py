@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.data.classes import CLASSES, JOKER, rank_and_suit
 from helpers.data.drawing.faces import draw_card

@@ -53,9 +53,9 @@ def describe_progress(notebooks: Path) -> str:
 
 
 def main() -> int:
-    """Print the progress in this project's notebooks."""
+    """Print the progress in the learner's copies of this project's notebooks."""
     root = Path(importlib.util.find_spec("helpers").origin).parent.parent
-    print(describe_progress(root / "notebooks"))
+    print(describe_progress(root / "notebooks" / "mine"))
     return 0
 
 
