@@ -18,7 +18,6 @@ from helpers.training.finder import find_learning_rate
 from helpers.training.groups import parameter_groups
 from helpers.training.loop import (
     History,
-    Run,
     evaluate,
     fit,
     measure,
