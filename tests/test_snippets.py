@@ -36,7 +36,6 @@ LONGER = {
     "helpers.data.audit": 220,
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
-    "helpers.training.fit": 360,
     "helpers.training.find_learning_rate": 220,
 }
 
