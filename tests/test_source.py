@@ -1,7 +1,11 @@
 """Finding, checking and fetching the data folder, with every way in which it may be wrong."""
 
 import ast
+import os
+import re
 import shutil
+import stat
+import subprocess
 import sys
 import types
 import zipfile
@@ -12,6 +16,7 @@ import pytest
 from helpers.data import __main__ as command_line
 from helpers.data import source
 from helpers.data.classes import CLASSES
+from helpers.data.dataset import list_pictures
 
 
 def make_cards(root: Path) -> Path:
@@ -58,8 +63,7 @@ def test_hidden_and_stray_files_do_no_harm(cards):
     (cards / "train" / ".ipynb_checkpoints").mkdir()
     (cards / "train" / "joker" / "._001.jpg").touch()
     source.check_cards(cards)
-    names = [path.name for path in source.picture_files(cards / "train" / "joker")]
-    assert names == ["001.jpg"]
+    assert [path.name for path in list_pictures(cards, "train")[0]] == ["001.jpg"] * 53
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,88 @@ def test_a_useless_zip_is_named_and_leaves_nothing(cards, data, fault):
     with pytest.raises(ValueError, match=r"archive\.zip .*expected Kaggle's card set"):
         source.download_kaggle()
     assert [path.name for path in data.iterdir()] == ["archive.zip"]
+
+
+@pytest.mark.parametrize("name", ["archive (1).ZIP", "cards", "cards.zip.1", "Ärchiv.Zip"])
+def test_a_renamed_zip_is_taken(cards, data, name):
+    make_zip(data / name, cards)
+    source.check_cards(source.download_kaggle())
+
+
+@pytest.mark.parametrize("place", ["archive", "archive/archive", "."])
+def test_what_was_unpacked_already_is_taken_and_stays(cards, data, place):
+    shutil.copytree(cards, data / place, dirs_exist_ok=True)
+    make_cards(data / "rendered-1")
+    source.check_cards(source.download_kaggle())
+    assert (data / place / "train" / "joker" / "001.jpg").is_file()
+    assert not list(data.glob(".kaggle-*"))
+
+
+def test_a_drawn_deck_or_photographs_of_ones_own_are_not_taken_for_kaggles(data, monkeypatch):
+    make_cards(data / "rendered-1")
+    (make_cards(data / "own") / "cards.csv").unlink()
+    fake_kagglehub(monkeypatch, lambda name: pytest.fail("asked, as it should be"))
+    with pytest.raises(pytest.fail.Exception, match="asked"):
+        source.download_kaggle()
+
+
+def lock(archive: Path) -> None:
+    """Set the bit that says that a password is needed, in both places where a zip has it."""
+    data = bytearray(archive.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(mark), bytes(data)):
+            data[found.start() + offset] |= 1
+    archive.write_bytes(data)
+
+
+def method(archive: Path) -> None:
+    """Say of each member that it is packed in a way that does not exist."""
+    data = bytearray(archive.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        for found in re.finditer(re.escape(mark), bytes(data)):
+            data[found.start() + offset] = 77
+    archive.write_bytes(data)
+
+
+def link(archive: Path) -> None:
+    member = zipfile.ZipInfo("train/joker/002.jpg")
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(archive, "a") as contents:
+        contents.writestr(member, "/etc/passwd")
+
+
+def bomb(archive: Path) -> None:
+    """One picture says that it unpacks to four gigabytes."""
+    data = bytearray(archive.read_bytes())
+    found = bytes(data).index(b"PK\x01\x02")
+    data[found + 24 : found + 28] = b"\xfe\xff\xff\xff"
+    archive.write_bytes(data)
+
+
+SPOILERS = {"password": lock, "compression": method, "002.jpg is a link": link, "bytes": bomb}
+
+
+@pytest.mark.parametrize("why", SPOILERS)
+def test_an_odd_zip_is_named_and_the_next_is_tried(cards, data, why):
+    archive = make_zip(data / "a.zip", cards)
+    SPOILERS[why](archive)
+    with pytest.raises(ValueError, match=rf"a\.zip cannot be taken .*{why}"):
+        source.download_kaggle()
+    make_zip(data / "b.zip", cards)
+    source.check_cards(source.download_kaggle())
+    assert sorted(path.name for path in data.iterdir()) == ["a.zip", "b.zip", "kaggle"]
+
+
+def test_an_empty_folder_is_no_set_and_leftovers_of_the_dead_go(cards, data):
+    (data / "kaggle").mkdir()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for owner in (gone.pid, os.getpid()):
+        (data / f".kaggle-{owner}-x" / "0").mkdir(parents=True)
+    (data / ".kaggle-0ldname").mkdir()
+    make_zip(data / "archive.zip", cards)
+    source.check_cards(source.download_kaggle())
+    assert [path.name for path in data.glob(".kaggle-*")] == [f".kaggle-{os.getpid()}-x"]
 
 
 def fake_kagglehub(monkeypatch: pytest.MonkeyPatch, download) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from tqdm import tqdm
 
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import read_picture
-from helpers.data.source import PICTURE_SUFFIXES, SPLITS
+from helpers.data.source import SPLITS, is_picture
 
 # Chosen by looking at pairs of real cards at 32 x 32 pixels. Two decks can draw a plain card nearly
 # alike; from a correlation of 0.96 on, nearly all pairs of one class show the same drawing.
@@ -34,7 +35,7 @@ class Report:
 
     Attributes:
         problems: a row a problem, with columns `kind`, `path` and `detail`. Kinds: `class` (a
-            folder missing, unknown or empty), `stray` (a file where none belongs, or `cards.csv`
+            folder missing, unknown or empty), `stray` (what no Dataset reads, or `cards.csv`
             and the folder disagree), `broken` (cannot be decoded), `mode` (not 8-bit RGB; it will
             be converted), `size` (unlike most), `duplicate` (the same bytes twice in a class),
             `conflict` (one picture, two classes), `leak` (the same bytes in two splits),
@@ -80,10 +81,8 @@ def audit(root: str | Path) -> Report:
     root = Path(root)
     if not any((root / split).is_dir() for split in SPLITS):
         raise FileNotFoundError(f"{root} holds none of the folders {', '.join(SPLITS)}")
-    files, hidden = _list_files(root)
-    pictures = [path for path in files if _why_stray(path) is None]
-    problems = [("stray", path, why) for path in files if (why := _why_stray(path))]
-    images, thumbnails, unreadable = _read_all(root, pictures)
+    pictures, problems, hidden = _list_files(root)
+    images, thumbnails, unreadable = _read_all(pictures)
     problems += _class_problems(root, pictures) + unreadable + _odd_ones(images)
     problems += _csv_problems(root, pictures)
     problems += _copies(images) + _likenesses(images, thumbnails)
@@ -125,41 +124,47 @@ def near_copies(thumbnails: Tensor, threshold: float) -> Iterator[tuple[int, int
             yield start + row, start + column, alike[row, column].item()
 
 
-def _list_files(root: Path) -> tuple[list[str], list[str]]:
-    """Files in the splits, training first, and hidden ones anywhere; the rest is the owner's."""
-    files, hidden = [], []
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root)
-        if any(part.startswith(".") for part in name.parts):
-            if path.is_file():
-                hidden.append(name.as_posix())
-        # A folder inside a class folder counts as a file: nothing will look into it.
-        elif name.parts[0] in SPLITS and (path.is_file() or len(name.parts) == 3):
-            files.append(name.as_posix())
-    # A copy is later reported by the name of the second, so an evaluation picture comes last.
-    return sorted(files, key=lambda path: SPLITS.index(path.split("/")[0])), hidden
+def _list_files(root: Path) -> tuple[dict[str, Path], list[Problem], list[str]]:
+    """The pictures that a Dataset reads, by name; strays in the splits; hidden files anywhere."""
+    found = [path for split in SPLITS for path in sorted(root.glob(f"{split}/[!.]*/[!.]*"))]
+    found = [path for path in found if is_picture(path) and path.parent.name in CLASSES]
+    pictures = {_name(path, root): path for path in found}
+    # Links to a split or a class are followed as a Dataset does; others could lead in a circle.
+    below = [root.glob(f"{split}/{depth}") for split in SPLITS for depth in ("*", "*/*")]
+    strays, hidden = [], []
+    for path in sorted({*root.rglob("*")}.union(*below).difference(found)):
+        parts, name = path.relative_to(root).parts, _name(path, root)
+        if any(part.startswith(".") for part in parts):
+            hidden += [name] if os.path.isfile(path) else []  # noqa: PTH113 - as in is_picture.
+        elif parts[0] in SPLITS and (len(parts) == 3 or not os.path.isdir(path)):  # noqa: PTH112
+            strays.append(("stray", name, _why_stray(path, parts)))
+    return pictures, strays, hidden
 
 
-def _why_stray(path: str) -> str | None:
-    """Why CardDataset passes a file over; None for `split/class/name.jpg`, which it takes."""
-    parts = path.split("/")
+def _name(path: Path, root: Path) -> str:
+    """The path in the folder; bytes that are no text, which could not be printed, as `\\xff`."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode(errors="backslashreplace")
+
+
+def _why_stray(path: Path, parts: Sequence[str]) -> str:
+    """Why CardDataset passes a file over; it takes those like `split/class/name.jpg`."""
     if len(parts) != 3:
         return "not directly in a class folder"
     if parts[1] not in CLASSES:
         return "in a folder that is no class"
-    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
+    if os.path.isfile(path):  # noqa: PTH113
         return "no picture by its name"
-    return None
+    return "no file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110
 
 
-def _class_problems(root: Path, pictures: Sequence[str]) -> list[Problem]:
+def _class_problems(root: Path, pictures: Iterable[str]) -> list[Problem]:
     filled = {path.rsplit("/", 1)[0] for path in pictures}
     problems = []
     for split in SPLITS:
         if not (root / split).is_dir():
             problems.append(("class", split, "the folder of this split is missing"))
             continue
-        present = {path.name for path in (root / split).iterdir() if path.is_dir()}
+        present = {path.name for path in (root / split).glob("*") if path.is_dir()}
         for name in sorted(present.difference(CLASSES)):
             if not name.startswith("."):
                 problems.append(("class", f"{split}/{name}", "no name of a class"))
@@ -170,43 +175,40 @@ def _class_problems(root: Path, pictures: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _read_all(root: Path, pictures: Sequence[str]) -> tuple[pd.DataFrame, Tensor, list[Problem]]:
+def _read_all(pictures: Mapping[str, Path]) -> tuple[pd.DataFrame, Tensor, list[Problem]]:
     """The frame of readable pictures, their thumbnails in the same order, and the broken ones."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        jobs = threads.map(lambda path: _read(root, path), pictures)
+        jobs = threads.map(_read, pictures, pictures.values())
         found = list(tqdm(jobs, total=len(pictures), desc="audit"))
-    rows = [row for row, _ in found if "broken" not in row]
+    broken, sound = ([each for each in found if len(each) == length] for length in (3, 2))
     columns = ["path", "split", "class", "width", "height", "mode", "brightness", "digest"]
-    thumbnails = [thumbnail for row, thumbnail in found if "broken" not in row]
-    broken = [("broken", row["path"], row["broken"]) for row, _ in found if "broken" in row]
-    stacked = torch.from_numpy(np.stack(thumbnails)) if thumbnails else torch.empty(0, 1)
-    return pd.DataFrame(rows, columns=columns), stacked, broken
+    thumbnails = torch.from_numpy(np.stack([pixels for _, pixels in sound] or [np.empty(1)]))
+    return pd.DataFrame([row for row, _ in sound], columns=columns), thumbnails, broken
 
 
-def _read(root: Path, path: str) -> tuple[dict[str, object], np.ndarray | None]:
-    """What is to be known about one picture, and its 32 x 32 thumbnail."""
+def _read(name: str, path: Path) -> Problem | tuple[tuple[object, ...], np.ndarray]:
+    """What is to be known about one picture, and its 32 x 32 thumbnail; or why it is broken."""
     try:
-        picture = read_picture(root / path)
-    except ValueError as error:
-        cause = error.__cause__
+        picture = read_picture(path)
+        with _open(path) as header:  # The mode and size before any conversion.
+            mode, size = header.mode, header.size
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except (OSError, ValueError) as error:
+        cause = error.__cause__ or error
         # Pillow's own words name the whole path of the file here.
-        why = "no picture inside" if isinstance(cause, UnidentifiedImageError) else str(cause)
-        return {"path": path, "broken": why}, None
-    with Image.open(root / path) as header:  # The mode and size before any conversion.
-        mode, (width, height) = header.mode, header.size
+        why = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        why = "no picture inside" if isinstance(cause, UnidentifiedImageError) else why
+        return "broken", name, why.replace(str(path), name)
     thumbnail = np.asarray(picture.resize((32, 32), Image.Resampling.BOX))
-    split, name, _ = path.split("/")
-    row = {
-        "path": path,
-        "split": split,
-        "class": name,
-        "width": width,
-        "height": height,
-        "mode": mode,
-        "brightness": thumbnail.mean() / 255,
-        "digest": hashlib.blake2b((root / path).read_bytes(), digest_size=16).hexdigest(),
-    }
-    return row, thumbnail
+    return (name, *name.split("/")[:2], *size, mode, thumbnail.mean() / 255, digest), thumbnail
+
+
+def _open(path: Path) -> Image.Image:
+    """A picture that could be read, undecoded; a JPEG in the way of `read_picture`."""
+    try:
+        return JpegImageFile(path)
+    except SyntaxError:
+        return Image.open(path)
 
 
 def _odd_ones(images: pd.DataFrame) -> list[Problem]:
@@ -229,21 +231,21 @@ def _odd_ones(images: pd.DataFrame) -> list[Problem]:
     ]
 
 
-def _csv_problems(root: Path, pictures: Sequence[str]) -> list[Problem]:
+def _csv_problems(root: Path, pictures: Collection[str]) -> list[Problem]:
     """Where Kaggle's `cards.csv`, if there is one, and the folder do not agree."""
     if not (root / "cards.csv").is_file():
         return []
     try:
-        table = pd.read_csv(root / "cards.csv", dtype=str, keep_default_na=False)
+        table = pd.read_csv(root / "cards.csv", dtype=str, keep_default_na=False).fillna("")
         listed = dict(zip(table["filepaths"], table["labels"], strict=True))
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         return [("stray", "cards.csv", f"cannot be read as Kaggle's table: {error}")]
     listed = {path.replace("\\", "/"): label for path, label in listed.items()}
-    known, problems = set(pictures), []
+    problems = []
     for path, label in listed.items():
-        if not (root / path).is_file():
+        if not os.path.isfile(root / path):  # noqa: PTH113 - never raises.
             problems.append(("stray", path, "listed in cards.csv, but there is no such file"))
-        elif path in known and label != path.split("/")[1]:
+        elif path in pictures and label != path.split("/")[1]:
             problems.append(("conflict", path, f"cards.csv calls it {label!r}"))
     missing = [path for path in pictures if path not in listed]
     return problems + [("stray", path, "not listed in cards.csv") for path in missing]

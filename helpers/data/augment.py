@@ -55,7 +55,8 @@ class Augment:
     erase_area: tuple[float, float] = (0.02, 0.12)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return changed copies: `(B, 3, H, W)`, in 0..1."""
+        """Return changed copies of floats `(B, 3, H, W)` in 0..1; a ValueError for others."""
+        _check_range(images)
         return self.apply(images, *self.draw(images.shape, generator, images.device))
 
     def draw(
@@ -72,7 +73,8 @@ class Augment:
         place, colour, grain, patch = numbers.split([7, 5, 2, 8], dim=1)
         moves = self.rotation, self.shift, self.stretch, self.shear, self.half_turn
         if any(moves) or tuple(self.scale) != (1, 1):
-            grid = F.affine_grid(self.affine(place).to(images), images.shape, align_corners=False)
+            matrices = self.affine(place, images.shape[2] / images.shape[3]).to(images)
+            grid = F.affine_grid(matrices, images.shape, align_corners=False)
             images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         if self.brightness or self.contrast or self.tint:
             images = self.jitter_colour(images, colour)
@@ -82,8 +84,8 @@ class Augment:
             images = self.erase_rectangles(images, patch)
         return images.clamp(0, 1)
 
-    def affine(self, numbers: Tensor) -> Tensor:
-        """Make `(B, 2, 3)` matrices from output to input places of `(B, 7)` numbers."""
+    def affine(self, numbers: Tensor, aspect: float = 1.0) -> Tensor:
+        """Make `(B, 2, 3)` matrices from output to input places; `aspect` is height by width."""
         angle, turned, slant, zoom, ratio, right, down = numbers.unbind(1)
         angle = _between(-self.rotation, self.rotation, angle) * (math.pi / 180)
         angle = angle + math.pi * (turned < self.half_turn)
@@ -94,8 +96,8 @@ class Augment:
         # affine_grid's places run from -1 to 1, so a shift by one side is 2.
         right, down = (2 * _between(-self.shift, self.shift, each) for each in (right, down))
         cosine, sine = torch.cos(angle), torch.sin(angle)
-        first = cosine * width, (cosine * slant - sine) * height, right
-        second = sine * width, (sine * slant + cosine) * height, down
+        first = cosine * width, (cosine * slant - sine) * height * aspect, right
+        second = sine * width / aspect, (sine * slant + cosine) * height, down
         return torch.stack([*first, *second], 1).view(-1, 2, 3)
 
     def jitter_colour(self, images: Tensor, numbers: Tensor) -> Tensor:
@@ -103,6 +105,8 @@ class Augment:
         light, spread, colour = numbers[:, :, None, None].split([1, 1, 3], dim=1)
         colour = 1 + _between(-self.tint, self.tint, colour)
         colour = colour * (1 + _between(-self.brightness, self.brightness, light))
+        if not self.contrast:
+            return images * colour.to(images)
         spread = 1 + _between(-self.contrast, self.contrast, spread)
         # colour * (mean + spread * (image - mean)), folded into one multiply and one add.
         offset = (colour * (1 - spread)).to(images) * images.mean(dim=(1, 2, 3), keepdim=True)
@@ -138,6 +142,16 @@ LIGHT = Augment(
     brightness=0.1, contrast=0.15, tint=0.04, noise=0.01, erase=0,
 )  # fmt: skip
 MEDIUM = replace(LIGHT, rotation=5, shift=0.04, brightness=0.15, contrast=0.2, noise=0.02)
+
+
+def _check_range(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        found = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(f"images are {found}; expected floats (B, 3, H, W): bytes.float() / 255")
+    # On other devices, reading a number would hold all up.
+    low, high = images.aminmax() if images.is_cpu and images.numel() else (0, 1)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"images are {low:.3g} to {high:.3g}; expected 0 to 1: normalise later")
 
 
 def _between(low: float, high: float, numbers: Tensor) -> Tensor:

@@ -1,21 +1,20 @@
-"""CardDataset, and the cache that decodes every picture only once."""
+"""From files to pixels: which pictures there are, how one is read, all of them decoded once."""
 
-import hashlib
+import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.classes import CLASSES
-from helpers.data.source import PICTURE_SUFFIXES, SPLITS, check_cards, data_folder
+from helpers.data.source import SPLITS, check_cards, is_picture
 
 
 class CardDataset(Dataset):
@@ -60,17 +59,15 @@ class CardDataset(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[object, int]:
         image = read_picture(self.paths[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        return image, self.targets[index]
+        return self.transform(image) if self.transform else image, self.targets[index]
 
 
 def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
     """List the pictures of a split and their targets, sorted by class and then by file name.
 
-    Hidden files and files that are no picture by their suffix are passed over.
+    Hidden files and what is no picture by its suffix are passed over; links are followed.
 
     Raises:
         FileNotFoundError, ValueError: as `CardDataset`.
@@ -88,20 +85,23 @@ def list_pictures(root: str | Path, split: str) -> tuple[list[Path], list[int]]:
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     check_cards(root, [split])
-    found = Path(root, split).glob("[!.]*/[!.]*")
-    paths = sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = sorted(filter(is_picture, Path(root, split).glob("[!.]*/[!.]*")))
     names = sorted({path.parent.name for path in paths})  # CLASSES, or the check would have raised.
     return paths, [names.index(path.parent.name) for path in paths]
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Read any picture as 8-bit RGB: grey, palette, CMYK, 16-bit and transparent ones too.
+    """Read any picture as 8-bit RGB: grey, palette, CMYK, deep, transparent, a phone's HEIC too.
 
-    Transparent parts are laid on white paper, and a camera's rotation mark is obeyed.
+    Transparent parts are laid on white paper, and a camera's rotation mark is obeyed. Whole numbers
+    of more than 8 bits and floats are scaled from 0..1, 0..255, 0..4095 or 0..65535, the least that
+    holds them. A JPEG of 4,096 pixels or more a side is decoded at a half to an eighth of it, which
+    keeps memory within bounds, and is all that a network needs.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file cannot be decoded, naming it.
+        ValueError: if the file cannot be decoded, is too large or has numbers in another range,
+            naming it.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -110,21 +110,45 @@ def read_picture(path: str | Path) -> Image.Image:
     'RGB'
     """
     try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
+        head = np.fromfile(path, np.uint8, 12).tobytes()
+        if head[4:8] == b"ftyp":  # HEIC, which few folders hold.
+            importlib.import_module("pillow_heif").register_heif_opener()
+        is_jpeg = head[:2] == b"\xff\xd8"  # `Image.open` would refuse a large one unread.
+        with JpegImagePlugin.JpegImageFile(path) if is_jpeg else Image.open(path) as picture:
+            _check_area(picture)
+            picture.draft("RGB", (2048, 2048))
+            picture.load()
+        with suppress(Exception):  # The pixels are turned before what stands beside them is.
+            ImageOps.exif_transpose(picture, in_place=True)
+        if picture.mode[0] in "IF":  # Deep, which convert("RGB") would clip to black or white.
+            values = np.asarray(picture, np.float32)
+            _check_range(values)
+            top = next(top for top in (1, 255, 4095, 65535) if top >= values.max())
+            picture = Image.fromarray((values / top * 255).round().astype(np.uint8))
+        if picture.has_transparency_data:
+            paper = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+        return picture.convert("RGB")
     except FileNotFoundError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow raises whatever it comes upon.
         raise ValueError(
-            f"{path} cannot be decoded as a picture ({error}); replace or delete the file "
-            "(helpers.data.audit lists every broken one)"
+            f"{path} cannot be decoded as a picture ({str(error) or type(error).__name__}); "
+            "replace or delete the file (helpers.data.audit lists every broken one)"
         ) from error
-    if picture.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip to white.
-        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-    if picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
-    return picture.convert("RGB")
+
+
+def _check_area(picture: Image.Image) -> None:
+    # What is not decoded small takes 8 bytes a pixel and more on its way: half a gigabyte.
+    limit = 2**28 if picture.format == "JPEG" else 2**26
+    if picture.width * picture.height > limit:
+        raise ValueError(f"{picture.width} x {picture.height} is too large; save it smaller")
+
+
+def _check_range(values: np.ndarray) -> None:
+    low, high = values.min(), values.max()
+    if not 0 <= low <= high <= 65535:
+        raise ValueError(f"values are {low:g} to {high:g}; expected 0 to 1, 255, 4095 or 65535")
 
 
 def decode_pictures(
@@ -133,14 +157,13 @@ def decode_pictures(
     """Decode pictures once into one uint8 tensor, kept on disk as a memory map.
 
     Decoding a JPEG and resizing it costs more than training a small network on it, and its
-    result never changes, so it is done once. The file's name is a hash of the pictures' bytes
-    and of how they are resized: a changed picture or another size makes a new file, never a stale
-    answer.
+    result never changes, so it is done once: see `helpers.data.cache`.
 
     Args:
         paths: N picture files.
         size: side in pixels; each picture is squashed to `(size, size)`, as the data set is.
-        cache: folder for the memory map; by default `cache/` in the project's data folder.
+        cache: folder for the memory map; by default `cache/` in the project's data folder. Where
+            it takes no file, a warning says so, and the pictures are decoded in memory.
         interpolation: a name of `PIL.Image.Resampling`, such as `"bicubic"`, in any case.
 
     Returns:
@@ -157,18 +180,18 @@ def decode_pictures(
     torch.Size([1, 3, 16, 16])
     """
     _check_decoding(paths, size, interpolation)
-    cache = data_folder() / "cache" if cache is None else Path(cache)
-    digests = (hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in paths)
-    key = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
-    file = cache / f"{key}-{size}px-{interpolation}.npy"
-    if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=cache, prefix=".decoding-") as folder:
-            part = Path(folder, file.name)
-            _decode_into(part, paths, size, interpolation)
-            part.replace(file)  # So that whoever looks finds all of it or nothing.
-    # Copy-on-write: pages are read as they are needed, and writing never reaches the file.
-    return torch.from_numpy(np.load(file, mmap_mode="c")).permute(0, 3, 1, 2)
+
+    def decode(path: Path) -> np.ndarray:
+        resampling = Image.Resampling[interpolation.upper()]
+        return np.asarray(read_picture(path).resize((size, size), resampling))
+
+    try:
+        from helpers.data.cache import cached_rows
+
+        rows = cached_rows(decode, paths, size, interpolation.lower(), cache, reader=read_picture)
+    except ImportError:  # In pasted notes, which have no cache and decode each time.
+        rows = np.stack(thread_map(decode, paths, tqdm_class=tqdm, desc=f"at {size} px"))
+    return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
 
 def _check_decoding(paths: list[Path], size: int, interpolation: str) -> None:
@@ -179,13 +202,3 @@ def _check_decoding(paths: list[Path], size: int, interpolation: str) -> None:
         raise ValueError(f"size is {size}; expected at least 1 pixel")
     if interpolation.lower() not in known:
         raise ValueError(f"interpolation is {interpolation!r}; expected one of {', '.join(known)}")
-
-
-def _decode_into(file: Path, paths: list[Path], size: int, interpolation: str) -> None:
-    rows = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), size, size, 3))
-
-    def decode(path: Path, row: np.ndarray) -> None:
-        row[:] = read_picture(path).resize((size, size), Image.Resampling[interpolation.upper()])
-
-    # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    thread_map(decode, paths, rows, tqdm_class=tqdm, desc=f"at {size} px")

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from helpers.data.dataset import CardDataset, decode_pictures, list_pictures
+from helpers.data.preprocessing import check_scaled
 from helpers.data.seeding import EpochOrder, EpochSampler, SeededItems, mix_seed
 
 
@@ -196,7 +197,8 @@ def make_worker_loaders(
     Args:
         root, size, batch_size, preprocessing, seed, drop_last, rank, world_size: as in
             `make_loaders`, for one size. `set_epoch` is there as well.
-        transform: a `torchvision.transforms.v2` transform for the PIL images of train.
+        transform: a `torchvision.transforms.v2` transform for the PIL images of train, before
+            they are resized, scaled and normalised; ValueError where it has done so itself.
         workers: processes that decode; 0 decodes in this one.
         **options: of `DataLoader`, such as `persistent_workers=True`.
 
@@ -236,5 +238,5 @@ def make_worker_loaders(
         loader.targets = torch.tensor(dataset.targets)
         return loader
 
-    train = load("train", [transform] if transform is not None else [], drop_last)
+    train = load("train", [transform, check_scaled] if transform is not None else [], drop_last)
     return SimpleNamespace(train=train, valid=load("valid", []), test=load("test", []))

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,22 @@ class Preprocessing:
             if len(numbers) != 3 or not (name == "mean" or all(x > 0 for x in numbers)):
                 raise ValueError(f"{name} is {numbers}; expected one number a channel, so three")
             object.__setattr__(self, name, numbers)  # The only way into a frozen dataclass.
+
+
+def check_scaled(image: Any) -> Any:
+    """Return what a transform made of a picture; a ValueError if it cannot be normalised after."""
+    if isinstance(image, Tensor):
+        low, high = image.aminmax()
+        found = f"{image.dtype} {tuple(image.shape)} from {low:.3g} to {high:.3g}"
+        is_scaled = image.is_floating_point() and low >= 0 and high <= 1
+        is_right = image.ndim == 3 and len(image) == 3 and (is_scaled or image.dtype == torch.uint8)
+    else:
+        found = getattr(image, "mode", type(image).__name__)
+        is_right = found == "RGB"
+    if not is_right:
+        mend = "bytes or floats in 0 to 1, (3, H, W): they are resized and normalised afterwards"
+        raise ValueError(f"transform returns {found}; expected a picture in RGB, or {mend}")
+    return image
 
 
 def check_preprocessing(model: Any, loader: Any) -> None:

@@ -7,9 +7,9 @@ import importlib.util
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from helpers.data.classes import CLASSES
 from helpers.data.render import render_deck
 
 SPLITS = ("train", "valid", "test")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURE_SUFFIXES = ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .heic .heif"
 KAGGLE_NAME = "gpiosenka/cards-image-datasetclassification"
 
 
@@ -31,29 +31,29 @@ def data_folder() -> Path:
     return Path(spec.origin).parents[1] / "data" if spec and spec.origin else Path("data")
 
 
-def picture_files(folder: str | Path) -> list[Path]:
-    """The pictures lying in `folder`, sorted; hidden files and other kinds are passed over."""
-    return sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
+def is_picture(path: Path) -> bool:
+    """Whether a Dataset takes what lies in a class folder: files and links to files, by name."""
+    return path.suffix.lower() in PICTURE_SUFFIXES.split() and os.path.isfile(path)  # noqa: PTH113
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove the folders `<prefix><number of a process>-…` of processes that are gone."""
+    for leftover in folder.glob(f"{prefix}*") if os.name == "posix" else ():
+        owner = re.match(r"\d+(?=-)", leftover.name.removeprefix(prefix))
+        try:
+            os.kill(int(owner[0]) if owner else 2**30, 0)  # Version 0.2 named no process.
+        except ProcessLookupError:
+            shutil.rmtree(leftover, ignore_errors=True)
+        except PermissionError:  # Alive, and somebody else's.
+            continue
 
 
 def check_classes(folder: str | Path) -> None:
     """Raise unless `folder` holds the 53 class folders, no other, and none of them empty.
 
     A folder too many or too few would shift every later target by one without a sound, so the
-    names are compared and not their number. Hidden folders and stray files are passed over.
-
-    Args:
-        folder: one split, such as `data/kaggle/train`.
-
-    Raises:
-        FileNotFoundError: `folder` is not there.
-        ValueError: a class folder is missing, unexpected, misspelt or without a picture.
+    names are compared and not their number. Hidden folders and stray files are passed over. What
+    is wrong is named in a ValueError; FileNotFoundError if `folder` is not there.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -70,7 +70,7 @@ def check_classes(folder: str | Path) -> None:
             problems.append(f"{name!r} is no class: move it elsewhere")
     problems += [f"{name!r} is missing" for name in missing]
     for name in CLASSES:
-        if name in found and not picture_files(folder / name):
+        if name in found and not any(map(is_picture, (folder / name).glob("[!.]*"))):
             problems.append(f"{name!r} holds no picture: add some")
     if problems:
         shown, more = "; ".join(problems[:5]), len(problems) - 5
@@ -215,66 +215,67 @@ def download_kaggle(data: str | Path | None = None) -> Path:
     """
     data = data_folder() if data is None else Path(data)
     root = data / "kaggle"
-    if root.is_dir():
+    if root.is_dir() and any(root.iterdir()):
         check_cards(root)
         return root
     data.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(data, ".kaggle-")
     # Beside its destination, so that the last step is a rename, which cannot be half done.
-    with tempfile.TemporaryDirectory(prefix=".kaggle-", dir=data) as temporary:
-        archives = sorted(data.glob("*.zip"))
-        if archives:
-            cards = _unpack_first(archives, Path(temporary))
-        else:
-            cards = _copy_splits(_fetch_kaggle(data), Path(temporary))
+    with tempfile.TemporaryDirectory(prefix=f".kaggle-{os.getpid()}-", dir=data) as temporary:
+        files = filter(Path.is_file, sorted(data.glob("[!.]*")))
+        found = [f for f in files if f.suffix.lower() == ".zip" or zipfile.is_zipfile(f)]
+        for depth in ("", "[!.]*/", "[!.]*/*/"):  # Unpacked already; a drawn deck is another.
+            tables = sorted(data.glob(f"{depth}cards.csv"))
+            found += [path.parent for path in tables if not path.match("rendered-*/*")]
+        cards = _take_first(found or [_fetch_kaggle(data)], Path(temporary))
         cards.rename(root)
     return root
 
 
-def _unpack_first(archives: Sequence[Path], folder: Path) -> Path:
-    """Unpack the first of `archives` that holds the card set; the complaints of all, if none."""
+def _take_first(sources: Sequence[Path], folder: Path) -> Path:
+    """Unpack or copy the first of `sources` that is the card set; else all complaints."""
     complaints = []
-    for number, archive in enumerate(archives):
+    for number, source in enumerate(sources):
+        take = _copy_splits if source.is_dir() else unpack_cards
         try:
-            return unpack_cards(archive, folder / str(number))
-        except (ValueError, FileNotFoundError) as error:
+            return take(source, folder / str(number))
+        except (OSError, ValueError) as error:
             complaints.append(str(error))
     raise ValueError("\n".join(complaints))
 
 
 def unpack_cards(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack the pictures and `cards.csv` of a zip, and nothing else that is in it.
+    """Unpack the pictures and `cards.csv` of a zip, and nothing else; return what holds `train`.
 
-    Args:
-        archive: a zip with `train/`, `valid/` and `test/`, at the top or one folder down.
-        folder: where to unpack to.
-
-    Returns:
-        The folder that holds `train`: `folder` or one below it.
-
-    Raises:
-        ValueError: `archive` is broken, or holds something else.
+    They may lie one folder down. A ValueError names an archive that is broken, locked, too large
+    or something else.
     """
     # Names that climb out with `..` or start at the root do not match, and are left inside.
     wanted = re.compile(r"((?:[^/.][^/]*/)?)(?:(?:train|valid|test)/[^/.]+/[^/.][^/]*|cards\.csv)")
-    expected = "expected Kaggle's card set with train/, valid/ and test/; download it again"
     try:
         with zipfile.ZipFile(archive) as contents:
-            names = [name for name in contents.namelist() if wanted.fullmatch(name)]
-            tops = {wanted.fullmatch(name)[1] for name in names if not name.endswith("cards.csv")}
-            if len(tops) != 1:
-                raise ValueError(f"{archive} holds something else; {expected}")
-            (top,) = tops
-            for name in names:
-                if name.startswith(top):
-                    contents.extract(name, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{archive} is a broken zip ({error}); {expected}") from error
-    root = Path(folder, top)
-    try:
+            files = [file for file in contents.infolist() if wanted.fullmatch(file.filename)]
+            tops = {wanted.fullmatch(file.filename)[1] for file in files}
+            _check_archive(files, tops)
+            contents.extractall(folder, files)
+        root = Path(folder, *tops)
         check_cards(root)
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{archive} is incomplete ({error}); {expected}") from error
+    except Exception as error:  # A zip has as many ways to be wrong as a picture.
+        raise ValueError(
+            f"{archive} cannot be taken ({str(error) or type(error).__name__}); expected Kaggle's "
+            "card set with train/, valid/ and test/; download it again"
+        ) from error
     return root
+
+
+def _check_archive(files: Sequence[zipfile.ZipInfo], tops: set[str]) -> None:
+    if len(tops) != 1:
+        raise ValueError("it holds something else")
+    size = sum(file.file_size for file in files)
+    if size > 2**31 or len(files) > 100_000:
+        raise ValueError(f"it would unpack to {len(files):,} files of {size:,} bytes")
+    if links := [file.filename for file in files if stat.S_ISLNK(file.external_attr >> 16)]:
+        raise ValueError(f"{links[0]} is a link")
 
 
 def _fetch_kaggle(data: Path) -> Path:

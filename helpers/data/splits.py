@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 
 def stratified_split(
-    targets: Sequence[int], fractions: Sequence[float] = (0.7, 0.2, 0.1), seed: int = 0
+    targets: Sequence[int | str], fractions: Sequence[float] = (0.7, 0.2, 0.1), seed: int = 0
 ) -> list[list[int]]:
     """Split indices so that every class has the same share in every part.
 
@@ -15,7 +18,7 @@ def stratified_split(
     up or down at random, so that the leftovers of many small classes do not all fall to one part.
 
     Args:
-        targets: the class index of each of N items.
+        targets: the class of each of N items: indices or names, in a list, tensor or column.
         fractions: share of each part; they sum to 1.
         seed: the same seed gives the same split.
 
@@ -23,18 +26,16 @@ def stratified_split(
         One sorted list of indices for each fraction, for `torch.utils.data.Subset`.
 
     Raises:
-        ValueError: if `targets` is empty, a fraction is not positive, or they do not sum to 1.
+        ValueError: if `targets` are not one an item, or fractions not positive and of sum 1.
 
     >>> parts = stratified_split([0] * 10 + [1] * 10)
     >>> [len(part) for part in parts]
     [14, 4, 2]
     """
-    if len(targets) == 0:
-        raise ValueError("targets is empty; expected the class index of each item")
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions are {tuple(fractions)}; expected positive numbers of sum 1")
+    targets = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
+    _check_split(targets, fractions)
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.as_tensor(targets)
+    labels = torch.as_tensor(np.unique(targets, return_inverse=True)[1])
     ends = torch.tensor(fractions, dtype=torch.float64).cumsum(0)
     parts: list[list[int]] = [[] for _ in fractions]
     for label in labels.unique():
@@ -49,3 +50,11 @@ def stratified_split(
             part += members[start:cut].tolist()
             start = cut
     return [sorted(part) for part in parts]
+
+
+def _check_split(targets: np.ndarray, fractions: Sequence[float]) -> None:
+    if targets.ndim != 1 or targets.size == 0 or pd.isna(targets).any():
+        found = f"holds {targets.dtype} {targets.shape}" if targets.size else "is empty"
+        raise ValueError(f"targets {found}; expected the class of each item, (N,), none missing")
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions are {tuple(fractions)}; expected positive numbers of sum 1")
