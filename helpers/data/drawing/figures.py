@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from helpers.data.drawing.shapes import (
+    Box,
     Colour,
     Pen,
     is_dark,
@@ -44,11 +45,11 @@ class Sitter:
     side: int
 
 
-def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour) -> Palette:
+def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour, novelty: float) -> Palette:
     """Choose full colour, or line art in one ink, or a print in a few tones of it."""
     dark_paper = is_dark(paper)
     kinds = {"classic": 52, "muted": 10, "bright": 9, "pastel": 4, "line": 12, "tones": 13}
-    kind = pick(rng, {"line": 45, "tones": 55} if dark_paper else kinds)
+    kind = pick(rng, {"line": 45, "tones": 55}) if dark_paper else pick(rng, kinds, novelty)
     if kind == "line":
         return Palette(ink, paper, mix(paper, ink, rng.choice([0, 0.3, 1])), [paper, paper, ink])
     if kind == "tones":
@@ -67,7 +68,7 @@ def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour) -> Pale
 
 def draw_court(
     image: Image.Image,
-    box: tuple[float, float, float, float],
+    box: Box,
     rank: str,
     suit: str,
     palette: Palette,
@@ -259,9 +260,10 @@ def draw_flower(pen: Pen, who: Sitter) -> None:
 
 def draw_sign(pen: Pen, who: Sitter) -> None:
     """Draw an orb or a large suit sign on the chest."""
-    x, y = pen.at(0, 0.75)
+    (x, y), (width, height) = pen.at(0, 0.75), pen.image.size
     span = (pen.right - pen.left) * who.rng.uniform(0.12, 0.25)
-    stamp(pen.image, suit_mask(who.suit, "classic"), who.palette.line, (x, y), (span, span))
+    centre, size = (x / width, y / height), (span / width, span / height)
+    stamp(pen.image, suit_mask(who.suit, "classic"), who.palette.line, centre, size)
 
 
 HEAD = (draw_hair, draw_face, draw_crown, draw_tiara, draw_cap)
@@ -275,7 +277,7 @@ WEAPONS = {
 
 def draw_jester(
     image: Image.Image,
-    box: tuple[float, float, float, float],
+    box: Box,
     palette: Palette,
     rng: np.random.Generator,
 ) -> None:
