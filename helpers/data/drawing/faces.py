@@ -221,13 +221,13 @@ def draw_pips(face: Face, rank: str, suit: str, style: Style, rng: np.random.Gen
     if style.jumbo:
         spread, top, height = rng.uniform(0.1, 0.17), rng.uniform(0.2, 0.3), 0.095
     else:
-        spread, top, height = rng.uniform(0.16, 0.25), rng.uniform(0.1, 0.2), 0.155
+        spread, top, height = rng.uniform(0.17, 0.27), rng.uniform(0.1, 0.2), 0.165
     rows = sorted({y for x, y in spots if x})
     gap = min(np.diff(rows), default=1) * (1 - 2 * top)
     height = min(height * rng.uniform(0.7, 1.25), 0.92 * gap)
-    width = height * style.squash * mask.width / mask.height * rng.uniform(0.8, 1)
+    width = height * style.squash * mask.width / mask.height * rng.uniform(0.85, 1.05)
     # The outer columns keep clear of the indices.
-    clear = 0.5 - style.inset[0] - 0.85 * style.index_height - width / 2
+    clear = 0.5 - style.inset[0] - 0.9 * style.squash * style.index_height - width / 2
     spread = max(0.12, min(spread, clear))
     width = min(width, 0.87 * spread)
     turned = rng.random() < 0.92
@@ -336,14 +336,16 @@ def draw_court_face(
         return
     palette = choose_palette(rng, style.paper, style.ink, style.novelty)
     framed = rng.random() < 0.72
-    x = rng.uniform(0.15, 0.26) if framed else rng.uniform(0.12, 0.3)
+    x = rng.uniform(0.12, 0.23) if framed else rng.uniform(0.08, 0.26)
     y = rng.uniform(0.03, 0.11)
     if style.jumbo and rng.random() < 0.7:
         x, y = rng.uniform(0.24, 0.32), rng.uniform(0.14, 0.22)
     box, draw = inner_box(face.image, x, y), ImageDraw.Draw(face.image)
     if rng.random() < 0.15:
         draw.rectangle(box, fill=palette.cloth[int(rng.integers(len(palette.cloth)))])
-    draw_court(face.image, box, rank, suit, palette, rng)
+    # Decks disagree on who wears what, and only the index is sure to tell.
+    sitter = str(rng.choice(COURTS)) if rng.random() < 0.2 + 0.6 * style.novelty else rank
+    draw_court(face.image, box, sitter, suit, palette, rng)
     if framed:
         line = pick(rng, {palette.line: 45, (30, 60, 190): 35, style.ink: 20})
         draw.rectangle(box, outline=line, width=max(1, round(face.image.height / 200)))

@@ -102,15 +102,12 @@ def draw_court(
 
 def draw_half(pen: Pen, rank: str, suit: str, palette: Palette, rng: np.random.Generator) -> None:
     """Draw one figure from the top of its hat to its waist, mirrored half of the time."""
-    if rng.random() < 0.25:
-        # Decks disagree on who wears what, and only the index is sure to tell.
-        rank = str(rng.choice(list(HATS)))
     pieces = [draw_robe, draw_hair, draw_face, HATS[rank]]
     weapon = WEAPONS[rank][int(rng.integers(len(WEAPONS[rank])))]
     # A sword stands behind the head, a flower before the chest.
     pieces.insert(0 if rank == "king" and rng.random() < 0.6 else len(pieces), weapon)
     who = Sitter(rank, suit, palette, rng, side=1 if rng.random() < 0.5 else -1)
-    head = pen.widened(rng.uniform(0.95, 1.4))
+    head = pen.widened(rng.uniform(1.0, 1.45))
     for piece in pieces:
         piece(head if piece in HEAD else pen, who)
 
@@ -128,8 +125,8 @@ def cloth_of(
 def draw_robe(pen: Pen, who: Sitter) -> None:
     """Draw shoulders, sleeves, a breast panel, bands and a collar."""
     rng, palette = who.rng, who.palette
-    width = rng.uniform(0.8, 1.1)
-    shoulder, hip = rng.uniform(0.42, 0.5), rng.uniform(0.6, 0.8)
+    width = rng.uniform(0.9, 1.2)
+    shoulder, hip = rng.uniform(0.4, 0.5), rng.uniform(0.48, 0.75)
     outline = [(-0.3, shoulder), (-width, hip), (-width, 1.02), (width, 1.02), (width, hip)]
     pen.shape([*outline, (0.3, shoulder)], cloth_of(pen, palette, rng))
     sleeve = cloth_of(pen, palette, rng)
@@ -142,7 +139,7 @@ def draw_robe(pen: Pen, who: Sitter) -> None:
     panel = rng.uniform(0.12, 0.25)
     breast = [(-panel, shoulder), (panel, shoulder), (panel * 1.3, 1.02), (-panel * 1.3, 1.02)]
     pen.shape(breast, cloth_of(pen, palette, rng, 0.8))
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(2, 8)):
         x, y, drop = rng.uniform((-0.6, 0.5, 0.15), (0.6, 0.75, 0.4))
         end = x + drop * who.side
         band = [(x, y), (x + 0.16, y), (end + 0.16, y + drop), (end, y + drop)]
