@@ -224,12 +224,12 @@ def draw_pips(face: Face, rank: str, suit: str, style: Style, rng: np.random.Gen
         spread, top, height = rng.uniform(0.17, 0.27), rng.uniform(0.1, 0.2), 0.165
     rows = sorted({y for x, y in spots if x})
     gap = min(np.diff(rows), default=1) * (1 - 2 * top)
-    height = min(height * rng.uniform(0.7, 1.25), 0.92 * gap)
+    height = min(height * rng.uniform(0.8, 1.25), 0.95 * gap)
     width = height * style.squash * mask.width / mask.height * rng.uniform(0.85, 1.05)
     # The outer columns keep clear of the indices.
     clear = 0.5 - style.inset[0] - 0.9 * style.squash * style.index_height - width / 2
-    spread = max(0.12, min(spread, clear))
-    width = min(width, 0.87 * spread)
+    spread = max(0.14, min(spread, clear))
+    width = min(width, 0.95 * spread)
     turned = rng.random() < 0.92
     for x, y in spots:
         centre = (0.5 + x * spread, top + y * (1 - 2 * top))
