@@ -122,7 +122,7 @@ def test_number_cards_have_as_many_pips_as_their_rank(rank, suit):
     plain = {"paper": (255, 255, 255), "ink": (0, 0, 0), "squash": 1.4}
     style = replace(choose_style(suit, rng), **plain, pip_shape="classic", jumbo=False)
     for _ in range(3):
-        face = Face(Image.new("RGB", (80, 112), "white"))
+        face = Face(Image.new("RGB", (120, 168), "white"))
         draw_pips(face, rank, suit, replace(style, pip_paint="flat"), rng)
         ink = np.asarray(face.image.convert("L")) < 220
         assert count_blobs(ink) == len(face.boxes["pip"]) == 2 + list(LAYOUTS).index(rank)

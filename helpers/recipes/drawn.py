@@ -41,7 +41,7 @@ class DrawnCards(Dataset):
     >>> cards = DrawnCards(10, sizes=[16, 32])
     >>> image, target = cards[2, 5]  # Item 5 of epoch 2.
     >>> len(cards), image.shape, CLASSES[target]
-    (530, torch.Size([3, 32, 32]), 'eight of hearts')
+    (530, torch.Size([3, 32, 32]), 'eight of diamonds')
     """
 
     def __init__(self, pictures: int, sizes: Sequence[int], seed: int = 0) -> None:

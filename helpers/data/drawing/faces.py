@@ -72,8 +72,6 @@ def print_face(name: str, rng: np.random.Generator, height: int, novelty: float)
     rank, suit = rank_and_suit(name)
     style = choose_style(suit, rng, novelty)
     face = Face(Image.new("RGB", (round(height * 2.5 / 3.5), height), style.paper))
-    if rng.random() < 0.05 * novelty:
-        shade_paper(face.image, style, rng)
     if rank == JOKER:
         draw_joker(face, style, rng)
         return face
@@ -85,14 +83,6 @@ def print_face(name: str, rng: np.random.Generator, height: int, novelty: float)
         draw_number_face(face, rank, suit, style, rng)
     draw_indices(face, rank, suit, style, rng)
     return face
-
-
-def shade_paper(image: Image.Image, style: Style, rng: np.random.Generator) -> None:
-    """Give the paper a gradient or clouds."""
-    clouds = soft_noise(rng, image.size, int(rng.integers(2, 7)))[..., None]
-    tint = rng.normal(0, 14, 3).astype(np.float32)
-    pixels = np.clip(np.asarray(style.paper, np.float32) + clouds * tint, 0, 255)
-    image.paste(Image.fromarray(pixels.astype(np.uint8)))
 
 
 def pip_stamp(
@@ -128,25 +118,14 @@ def draw_indices(face: Face, rank: str, suit: str, style: Style, rng: np.random.
     ink = style.ink
     if style.pip_paint == "outline" and rng.random() < 0.3:
         ink = mix(ink, (10, 10, 10), 0.5)
-    boxed = rng.random() < 0.03 * style.novelty
     for half in ("top", "bottom"):
         if half == "top" or style.bottom == "turned":
-            if boxed:
-                clear_corner(face.image, style)
             draw_index(face, rank, suit, style, ink)
             if style.four_corners:
                 draw_index(face, rank, suit, style, ink, right=True)
         face.turn()
     if style.bottom == "upright":
         draw_index(face, rank, suit, style, ink, right=True, low=True)
-
-
-def clear_corner(image: Image.Image, style: Style) -> None:
-    """Leave a blank field under the index, as cards covered with a picture do."""
-    width = style.index_height * style.index_width * style.squash + 2 * style.inset[0]
-    height = style.index_height * (1.2 + style.index_suit) + 2 * style.inset[1]
-    corner = (width * image.width, height * image.height)
-    ImageDraw.Draw(image).rectangle((0, 0, *corner), fill=style.paper)
 
 
 def draw_index(
@@ -229,7 +208,7 @@ def draw_pips(face: Face, rank: str, suit: str, style: Style, rng: np.random.Gen
     # The outer columns keep clear of the indices.
     clear = 0.5 - style.inset[0] - 0.9 * style.squash * style.index_height - width / 2
     spread = max(0.14, min(spread, clear))
-    width = min(width, 0.95 * spread)
+    width = min(width, 0.9 * spread)
     turned = rng.random() < 0.92
     for x, y in spots:
         centre = (0.5 + x * spread, top + y * (1 - 2 * top))

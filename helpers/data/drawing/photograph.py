@@ -49,9 +49,9 @@ def photograph(
 
 
 def age_paper(card: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Give the paper stains, folds, a weave, grain, or wear that eats into the ink."""
+    """Give the paper stains, folds, grain, or wear that eats into the ink."""
     size, pixels = card.size, np.asarray(card, np.float32)
-    kind = pick(rng, {"grain": 30, "stains": 30, "folds": 12, "weave": 13, "worn": 15})
+    kind = pick(rng, {"grain": 30, "stains": 30, "folds": 15, "worn": 15})
     strength = rng.uniform(0.3, 1)
     if kind == "grain":
         shade = 1 + 0.06 * strength * rng.standard_normal(pixels.shape[:2], np.float32)
@@ -59,9 +59,6 @@ def age_paper(card: Image.Image, rng: np.random.Generator) -> Image.Image:
         shade = 1 + 0.14 * strength * soft_noise(rng, size, int(rng.integers(3, 24)))
     elif kind == "folds":
         shade = 1 - 0.25 * strength * np.abs(np.sin(3 * soft_noise(rng, size, 5))) ** 6
-    elif kind == "weave":
-        across, down = (np.sin(np.arange(side) * rng.uniform(0.4, 1.6)) for side in size)
-        shade = (1 + 0.05 * strength * (down[:, None] + across[None])).astype(np.float32)
     else:
         worn = np.clip(soft_noise(rng, size, int(rng.integers(20, 80))) - 0.9, 0, 1)[..., None]
         return to_image(pixels + (230 - pixels) * worn * strength)
