@@ -5,6 +5,7 @@ import csv
 import hashlib
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from PIL import Image, ImageOps
 
 from helpers.data import (
     CLASSES,
+    DECK_VERSION,
     SUITS,
     draw_face,
     drawing,
@@ -262,6 +265,33 @@ def test_existing_folder_is_refused_unless_empty(tmp_path):
     with pytest.raises(FileExistsError, match="another root"):
         render_deck(root, 1, 0, 0, size=16, workers=1)
     assert digests(root) == before
+
+
+def thumbnails() -> Image.Image:
+    """Ten faces, ten cards of the default deck and ten of the wide one, 48 pixels each."""
+    sheet = Image.new("RGB", (480, 144))
+    for column in range(10):
+        name = CLASSES[(16 * column + 5) % 53]
+        face = draw_face(name, column, wide=column % 2 == 1).image
+        cards = [face, render_card(name, column), render_card(name, column, wide=True)]
+        for row, card in enumerate(cards):
+            sheet.paste(card.resize((48, 48), Image.Resampling.BOX), (48 * column, 48 * row))
+    return sheet
+
+
+def test_the_drawing_is_frozen():
+    """To draw otherwise on purpose, raise DECK_VERSION and save `thumbnails()` under its name.
+
+    Pixels depend on NumPy, Pillow (with its FreeType) and matplotlib's fonts. On other processors
+    a sine may be rounded otherwise, and with it one pixel in a hundred thousand.
+    """
+    drawn = np.asarray(thumbnails(), float)
+    kept = np.asarray(Image.open(Path(__file__).parent / f"deck-{DECK_VERSION}.png"), float)
+    lines = (Path(__file__).parents[1] / "requirements.txt").read_text().split()
+    pinned = all(f"{name}=={version(name)}" in lines for name in ("numpy", "pillow", "matplotlib"))
+    if pinned and platform.machine() in ("x86_64", "AMD64"):
+        assert np.array_equal(drawn, kept)
+    assert np.abs(drawn - kept).mean() < 2
 
 
 def drawing_modules() -> list[Path]:

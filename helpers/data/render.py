@@ -27,7 +27,7 @@ COLUMNS = ("class index", "filepaths", "labels", "card type", "data set")
 # Of the pixels. Whoever changes one makes every deck, study and weight anew.
 DECK_VERSION = "1"
 # At this, a minute's training does as well on the deck as on the photographs of the Kaggle set.
-NOVELTY = 0.28
+NOVELTY = 0.27
 CHUNK = 32  # pictures a worker draws before it reports
 STALE_SECONDS = 24 * 3600
 

@@ -185,9 +185,8 @@ def light(picture: Image.Image, rng: np.random.Generator, novelty: float) -> Ima
         gain = rng.normal(1, 0.02, 3) * rng.choice([1.0, rng.uniform(0.75, 1.05)])
         low = abs(rng.normal(0, 25)) if rng.random() < 0.3 else 0.0
         pixels = low + pixels * (gain * (1 - low / 255)).astype(np.float32)
-    if rng.random() < 0.05 * novelty:
-        pixels = np.broadcast_to(pixels @ np.float32([[0.3], [0.59], [0.11]]), pixels.shape)
-    return to_image(pixels)
+    picture = to_image(pixels)
+    return picture.convert("L").convert("RGB") if rng.random() < 0.05 * novelty else picture
 
 
 def record(picture: Image.Image, rng: np.random.Generator, novelty: float) -> Image.Image:
