@@ -3,21 +3,17 @@
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.data import CLASSES, BatchLoader, mix_seed, render_card, render_deck
+from helpers.data import BatchLoader, render_deck
 from helpers.data.cutmix import CutMixBatches
 from helpers.evaluation import wilson_interval
 from helpers.models import CardCNN
 from helpers.recipes import (
-    DrawnCards,
-    drawn,
     fine_tune,
     from_scratch,
-    make_drawing_loader,
     train_from_scratch,
     train_on_drawings,
 )
@@ -79,35 +75,9 @@ def test_drawings_are_judged_on_other_pictures(deck, tmp_path, monkeypatch):
     assert trained.numbers["count"].tolist() == [106, 53]
 
 
-def test_no_drawing_is_seen_twice_and_workers_change_none():
-    def batches(epoch, skip=0, workers=0):
-        loader = make_drawing_loader(1, [16, 24], batch_size=20, seed=5, workers=workers)
-        loader.set_epoch(epoch, skip)
-        return list(loader)
-
-    first, second = batches(1), batches(2)
-    assert [images.shape[2] for images, _ in first + second] == [16] * 3 + [24] * 3
-    assert sorted(torch.cat([targets for _, targets in first]).tolist()) == list(range(53))
-    third = batches(3)
-    seen = {image.numpy().tobytes() for images, _ in second + third for image in images}
-    assert len(seen) == 106
-    for (one, its), (other, others) in zip(third[1:], batches(3, skip=1, workers=2), strict=True):
-        assert torch.equal(one, other)
-        assert torch.equal(its, others)
-
-
-def test_the_drawings_are_those_of_render_card():
-    cards = DrawnCards(2, [32], seed=1)
-    image, target = cards[4, 60]
-    assert target == 7
-    picture = render_card(CLASSES[7], mix_seed(1, 4, 60), 32, wide=True)
-    pixels = (image.permute(1, 2, 0) + 1) * 127.5
-    assert np.abs(pixels.numpy() - np.asarray(picture, float)).max() < 1e-3
-
-
 def test_learning_from_new_drawings_goes_on_after_a_break(deck, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn, "deck_folder", lambda: tmp_path / "rendered")
-    monkeypatch.setattr(drawn, "render_deck", partial(render_deck, valid=1, test=1, size=32))
+    monkeypatch.setattr(from_scratch, "deck_folder", lambda: tmp_path / "rendered")
+    monkeypatch.setattr(from_scratch, "render_deck", partial(render_deck, valid=1, test=1, size=32))
     recipe = partial(train_on_drawings, deck, (32, 32), pictures=2, workers=1)
     whole = recipe()
     assert (tmp_path / "rendered-wide-1").is_dir()

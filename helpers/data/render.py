@@ -38,14 +38,14 @@ def draw_face(name: str, seed: int, size: int = 336, wide: bool = False) -> Face
     Args:
         name: one of the 53 names in `CLASSES`.
         seed: a whole number from 0 up; it decides the deck.
-        size: height in pixels.
+        size: height in pixels, from 16 to 1536.
         wide: take it from decks of all kinds, instead of ordinary ones with a few novelties.
 
     Returns:
         A `Face`: its `image`, RGB, and the `boxes` of what is printed on it.
 
     Raises:
-        ValueError: if `name` is no card, `seed` is negative or `size` is not from 16 to 1536.
+        ValueError: if `name` is no card, or `seed` or `size` is out of range.
 
     >>> face = draw_face("three of hearts", seed=1)
     >>> face.image.size, len(face.boxes["index"]), len(face.boxes["pip"])
@@ -59,18 +59,17 @@ def draw_face(name: str, seed: int, size: int = 336, wide: bool = False) -> Face
 def render_card(name: str, seed: int, size: int = 224, wide: bool = False) -> Image.Image:
     """Draw a photograph of a card, squashed to a square as those of the Kaggle set are.
 
+    It is the face that `draw_face` draws for the same name, seed and wide, before a camera.
+
     Args:
-        name: one of the 53 names in `CLASSES`.
-        seed: a whole number from 0 up; it decides the deck, the camera and the light. The same
-            arguments give the same pixels.
-        size: side of the square in pixels.
-        wide: as in `draw_face`, and photographs of all kinds.
+        name, seed, wide: as in `draw_face`; they decide the camera and the light, too.
+        size: side of the square in pixels, from 16 to 1024.
 
     Returns:
-        A PIL image in mode RGB.
+        A PIL image in mode RGB. The same arguments give the same pixels.
 
     Raises:
-        ValueError: if `name` is no card, `seed` is negative or `size` is not from 16 to 1024.
+        ValueError: as `draw_face`.
 
     >>> render_card("queen of hearts", seed=3, size=64).size
     (64, 64)

@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 
 from helpers.data.augment import MEDIUM, Augment
 from helpers.data.cutmix import CutMixBatches
+from helpers.data.drawn import make_drawing_loader
 from helpers.data.loaders import make_loaders
+from helpers.data.render import render_deck
 from helpers.data.seeding import seed_everything
+from helpers.data.source import deck_folder
 from helpers.models.cnn import CardCNN
-from helpers.recipes.drawn import drawn_deck, make_drawing_loader
 from helpers.recipes.trained import Trained, judge
 from helpers.training.callbacks import Schedule
 from helpers.training.combined import CombinedOptimizer
@@ -130,6 +132,19 @@ def train_on_drawings(
         autocast=autocast,
         seed=seed,
     )
+
+
+def drawn_deck(pictures: int) -> Path:
+    """Find a wide deck with so many training pictures of each class; the first call draws it.
+
+    In a training of so many steps, a new picture teaches more than one that was seen before.
+
+    >>> drawn_deck(300).name  # doctest: +SKIP
+    'rendered-1-wide-300'
+    """
+    root = deck_folder()
+    root = root.with_name(f"{root.name}-wide-{pictures}")
+    return root if root.is_dir() else render_deck(root, train=pictures, wide=True)
 
 
 def muon_and_sgd(model: CardCNN) -> Optimizer:

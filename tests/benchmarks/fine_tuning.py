@@ -12,7 +12,8 @@ import argparse
 from shared import print_numbers, real_cards
 
 from helpers.data.augment import MEDIUM
-from helpers.recipes import drawn_deck, fine_tune
+from helpers.recipes import fine_tune
+from helpers.recipes.from_scratch import drawn_deck
 from helpers.training import keep_freed_memory
 
 

@@ -102,7 +102,7 @@ def draw_court(
 
 def draw_half(pen: Pen, rank: str, suit: str, palette: Palette, rng: np.random.Generator) -> None:
     """Draw one figure from the top of its hat to its waist, mirrored half of the time."""
-    pieces = [draw_robe, draw_hair, draw_face, HATS[rank]]
+    pieces = [draw_robe, draw_hair, draw_head, HATS[rank]]
     weapon = WEAPONS[rank][int(rng.integers(len(WEAPONS[rank])))]
     # A sword stands behind the head, a flower before the chest.
     pieces.insert(0 if rank == "king" and rng.random() < 0.6 else len(pieces), weapon)
@@ -163,7 +163,7 @@ def draw_hair(pen: Pen, who: Sitter) -> None:
             pen.disc(x * spread, y, 0.10, 0.05, who.palette.hair)
 
 
-def draw_face(pen: Pen, who: Sitter) -> None:
+def draw_head(pen: Pen, who: Sitter) -> None:
     """Draw a face looking to one side, with a beard if it is a king's."""
     pen.disc(0, 0.29, 0.22, 0.13, who.palette.skin)
     if who.rank == "king":
@@ -263,7 +263,7 @@ def draw_sign(pen: Pen, who: Sitter) -> None:
     stamp(pen.image, suit_mask(who.suit, "classic"), who.palette.line, centre, size)
 
 
-HEAD = (draw_hair, draw_face, draw_crown, draw_tiara, draw_cap)
+HEAD = (draw_hair, draw_head, draw_crown, draw_tiara, draw_cap)
 HATS = {"king": draw_crown, "queen": draw_tiara, "jack": draw_cap}
 WEAPONS = {
     "king": (draw_sword, draw_sword, draw_axe, draw_sign),

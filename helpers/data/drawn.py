@@ -1,7 +1,6 @@
-"""Drawings to learn from: a folder of them, or new ones in every epoch."""
+"""Drawings that are made while a network trains on them: new ones in every epoch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,22 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.data.classes import CLASSES
-from helpers.data.render import render_card, render_deck
+from helpers.data.render import render_card
 from helpers.data.seeding import EpochSampler, mix_seed
-from helpers.data.source import deck_folder
-
-
-def drawn_deck(pictures: int) -> Path:
-    """Find a wide deck with so many training pictures of each class; the first call draws it.
-
-    In a training of so many steps, a new picture teaches more than one that was seen before.
-
-    >>> drawn_deck(300).name  # doctest: +SKIP
-    'rendered-1-wide-300'
-    """
-    root = deck_folder()
-    root = root.with_name(f"{root.name}-wide-{pictures}")
-    return root if root.is_dir() else render_deck(root, train=pictures, wide=True)
 
 
 class DrawnCards(Dataset):
