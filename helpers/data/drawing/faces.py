@@ -289,16 +289,16 @@ def draw_ace(face: Face, suit: str, style: Style, rng: np.random.Generator) -> N
     if rng.random() < 0.1:
         draw_frame(face.image, style, rng)
     mask, paint = pip_stamp(suit, style, rng)
-    small = rng.random() < 0.5
-    height = rng.uniform(0.12, 0.26) if small else rng.uniform(0.26, 0.7)
-    width = height * rng.uniform(0.95, max(style.squash, 0.95)) * mask.width / mask.height
-    box = stamp(face.image, mask, paint, (0.5, 0.5), (width, height))
-    face.boxes["pip"].append(box)
+    small = rng.random() < 0.4
+    height = rng.uniform(0.12, 0.28) if small else rng.uniform(0.28, 0.72)
+    width = height * rng.uniform(0.8, max(style.squash, 0.8)) * mask.width / mask.height
+    centre = tuple(rng.normal(0.5, 0.015, 2))
+    face.boxes["pip"].append(stamp(face.image, mask, paint, centre, (width, height)))
     if not small and rng.random() < 0.35:
         inner = outline_of(mask, 6) if rng.random() < 0.5 else mask
         share = rng.uniform(0.3, 0.8)
         tone = mix(style.ink, style.paper, rng.uniform(0.5, 1))
-        centre = (0.5, 0.5 - 0.05 * height * (suit != "diamonds"))
+        centre = (centre[0], centre[1] - 0.05 * height * (suit != "diamonds"))
         stamp(face.image, inner, tone, centre, (width * share, height * share))
 
 
