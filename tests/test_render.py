@@ -83,6 +83,11 @@ def test_bad_arguments_are_named(tmp_path):
     for size in (0, -3, 15, 5000):
         with pytest.raises(ValueError, match=f"size is {size}"):
             render_card("joker", seed=0, size=size)
+    for size in (15, 1537):
+        with pytest.raises(ValueError, match=f"size is {size}; expected 16 to 1536"):
+            draw_face("joker", seed=0, size=size)
+    with pytest.raises(ValueError, match="one of hearts"):
+        draw_face("one of hearts", seed=0)
     with pytest.raises(ValueError, match="seed is -1"):
         render_deck(tmp_path / "deck", seed=-1)
     with pytest.raises(ValueError, match="counts are"):
@@ -109,6 +114,14 @@ def test_a_turned_face_has_its_boxes_where_its_ink_is():
     face.turn()
     assert face.boxes["pip"] == [(30, 30, 45, 60)]
     assert ImageOps.invert(face.image).getbbox() == (30, 30, 45, 60)
+
+
+def test_an_ordinary_deck_has_less_novelty_than_a_wide_one():
+    def blank_faces(wide):  # Number cards whose middle tells nothing.
+        faces = (draw_face("six of clubs", seed, 56, wide) for seed in range(200))
+        return sum(not face.boxes["pip"] for face in faces)
+
+    assert 0 < blank_faces(False) < 0.6 * blank_faces(True)
 
 
 def test_a_card_is_its_face_before_a_camera():

@@ -175,6 +175,8 @@ def draw_deck() -> Path:
 def deck_folder() -> Path:
     """`data/rendered-<DECK_VERSION>`, where the rendered deck belongs.
 
+    Folders of other versions can go: nothing reads them any more, and `make clean` removes all.
+
     >>> deck_folder().name == f"rendered-{DECK_VERSION}"
     True
     """
