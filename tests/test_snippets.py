@@ -26,9 +26,12 @@ LIMIT = 120  # lines of code; a longer snippet is of a helper to simplify
 # Each of these is one thing that cannot be had with less.
 LONGER = {
     # A photograph of a card is drawn by one program, whoever asks for it.
+    "helpers.data.draw_face": 1100,
     "helpers.data.render_card": 1150,
     "helpers.data.render_deck": 1250,
     "helpers.data.find_cards": 1350,
+    "helpers.data.DrawnCards": 1150,
+    "helpers.data.make_drawing_loader": 1200,
     # A data folder is checked, decoded and served: each stands on those before.
     "helpers.data.make_worker_loaders": 125,
     "helpers.data.make_loaders": 135,
