@@ -363,11 +363,10 @@ def test_a_picture_past_memory_is_refused_by_name_before_it_is_decoded(tmp_path,
         read_picture(tmp_path / name)
 
 
-def test_200_megapixels_are_not_refused_for_their_number(tmp_path):
+def test_a_jpeg_of_200_megapixels_is_decoded_small(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     claims(tmp_path / "a.jpg", 16_320, 12_240)
-    with pytest.raises(ValueError, match="truncated"):  # All that is wrong with this one.
-        read_picture(tmp_path / "a.jpg")
+    assert read_picture(tmp_path / "a.jpg").size == (4_080, 3_060)
 
 
 def test_links_are_read_and_what_is_no_file_is_passed_over(photo_folder, tmp_path):

@@ -33,7 +33,7 @@ LONGER = {
     "helpers.data.DrawnCards": 1150,
     "helpers.data.make_drawing_loader": 1200,
     # A data folder is checked, decoded and served: each stands on those before.
-    "helpers.data.make_worker_loaders": 125,
+    "helpers.data.make_worker_loaders": 150,
     "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
