@@ -86,7 +86,8 @@ def _tensor_differences(found: Tensor, expected: Tensor, dtypes: bool) -> Iterat
         yield 3, f"device {found.device}, expected {expected.device}"
     else:
         one, other = (x.detach().cpu().to(_family(x)) for x in (found, expected))
-        gap = (one - other).abs() if one.dtype != torch.bool else (one ^ other).double()
+        one, other = (x.double() if x.dtype == torch.bool else x for x in (one, other))
+        gap = (one - other).abs()
         # Negated, so that nan, which is within no bound, counts as wrong.
         wrong = ~(gap <= ABSOLUTE + RELATIVE * other.abs()) & (one != other)
         wrong &= ~(one.isnan() & other.isnan())
