@@ -21,8 +21,8 @@ def compare(found: Any, expected: Any, dtypes: bool = False) -> str:
 
     Args:
         found, expected: any results, also nested in dicts, lists and tuples.
-        dtypes: whether dtypes must be the same; else floats, whole numbers and truth values are
-            each of one kind.
+        dtypes: whether a tensor must be one, and of the same dtype; else floats, whole numbers
+            and truth values are each of one kind.
 
     Returns:
         One line, empty if they agree.
@@ -55,7 +55,8 @@ def _differences(found: Any, expected: Any, dtypes: bool) -> Iterator[tuple[int,
         pairs = [(f"item {i}: ", *pair) for i, pair in enumerate(zip(found, expected, strict=True))]
     else:
         one, other = _as_tensor(found), _as_tensor(expected)
-        if one is None or other is None or not (_wide(found) or _wide(expected)):
+        foreign = dtypes and isinstance(found, Tensor) != isinstance(expected, Tensor)
+        if one is None or other is None or foreign or not (_wide(found) or _wide(expected)):
             yield from _plain_differences(found, expected)
         else:
             yield from _tensor_differences(one, other, dtypes)
