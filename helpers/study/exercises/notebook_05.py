@@ -235,7 +235,11 @@ CALIBRATION_ERROR = Exercise(
             torch.tensor([0, 0, 1]),
             2,
         ),
-        (torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.24, 0.25, 0.26, 0.25]]), torch.tensor([1, 2]), 3),
+        (
+            torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.24, 0.25, 0.26, 0.25], [0.5, 0.3, 0.1, 0.1]]),
+            torch.tensor([1, 2, 0]),
+            3,
+        ),
         ((2 * numbers(300, 5)).softmax(1), torch.arange(300) % 5, 10),
         ((9 * numbers(200, 5)).softmax(1), (9 * numbers(200, 5)).argmax(1), 15),
     ],
