@@ -16,13 +16,13 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-5
 def compare(found: Any, expected: Any, dtypes: bool = False) -> str:
     """Say how two results differ: first kind and shape, then dtype, device and values.
 
-    Where nothing else was asked for, a number may come as a tensor with one element, and a list,
+    Where nothing else was asked for, a number may come as a tensor without dimensions, and a list,
     tuple, array or tensor in place of each other.
 
     Args:
         found, expected: any results, also nested in dicts, lists and tuples.
-        dtypes: whether a tensor must be one, and of the same dtype; else floats, whole numbers
-            and truth values are each of one kind.
+        dtypes: whether a tensor must be one, of the same dtype, and float64 as exact as it can be;
+            else floats, whole numbers and truth values are each of one kind.
 
     Returns:
         One line, empty if they agree.
@@ -32,17 +32,16 @@ def compare(found: Any, expected: Any, dtypes: bool = False) -> str:
     >>> compare([1.0, torch.tensor([2.0, 5.0])], [1.0, torch.tensor([2.0, 3.0])])
     'item 1: values by up to 2, at [1]: 5, expected 3'
     """
-    try:
-        found = _differences(found, expected, dtypes)
-        return min(found, default=(0, ""), key=lambda pair: pair[0])[1]
-    except Exception as error:  # A list that holds itself, a tensor of an odd kind, ...
-        return f"it cannot be compared ({type(error).__name__}), expected {_kind(expected)[2:-1]}"
+    found = _differences(found, expected, dtypes)
+    return min(found, default=(0, ""), key=lambda pair: pair[0])[1]
 
 
 def _differences(found: Any, expected: Any, dtypes: bool) -> Iterator[tuple[int, str]]:
     """Each difference with its weight; the lowest is to be told first."""
     if found is expected:
         return
+    if isinstance(found, range) or (isinstance(found, np.ndarray) and found.dtype.kind in "OUS"):
+        found = list(found)
     if isinstance(expected, Mapping) and isinstance(found, Mapping):
         if set(found) != set(expected):
             yield 0, f"keys {short(list(found))}, expected {short(list(expected))}"
@@ -90,11 +89,13 @@ def _tensor_differences(found: Tensor, expected: Tensor, dtypes: bool) -> Iterat
         one, other = (x.double() if x.dtype == torch.bool else x for x in (one, other))
         gap = (one - other).abs()
         # Negated, so that nan, which is within no bound, counts as wrong.
-        wrong = ~(gap <= ABSOLUTE + RELATIVE * other.abs()) & (one != other)
+        exact = 1e-4 if dtypes and found.dtype == torch.float64 else 1
+        wrong = ~(gap <= exact * (ABSOLUTE + RELATIVE * other.abs())) & (one != other)
         wrong &= ~(one.isnan() & other.isnan())
         if wrong.any():
             gap = gap.nan_to_num(nan=torch.inf).where(wrong, -1)
-            place = [int(i) for i in torch.unravel_index(gap.argmax(), gap.shape)]
+            # Not PyTorch's, whose first call imports for longer than a judge waits.
+            place = [int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape)]
             at = tuple(place)
             size = f"values by up to {gap[at]:.4g}, at {place}: " if place else ""
             yield 4, f"{size}{one[at].item():.6g}, expected {other[at].item():.6g}"

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 def call(solution: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Put a function to the test: what it returns, and what became of its arguments."""
@@ -27,7 +29,7 @@ def state_of(thing: Any) -> Any:
             "gradients": [parameter.grad for parameter in thing.parameters()],
             "trained": [parameter.requires_grad for parameter in thing.parameters()],
             "training mode": [module.training for module in modules],
-            "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules],
+            "hooks": [sum(len(getattr(m, hooks)) for hooks in HOOKS) for m in modules],
         }
     if isinstance(thing, Optimizer):
         return state_of(thing.state_dict())
@@ -65,6 +67,9 @@ class Exercise:
             be; None for all tensors of floats.
         doubles: whether it has to work in float64, too; the stub says so.
         dtypes: whether the answer's dtype must be the same, and not only its kind.
+        seconds: that all cases of an attempt may take.
+        expected: what `run` returns of a right solution, from the arguments of a case; where the
+            reference takes too long to be run for every attempt.
         link: the notebook and heading that teach it, such as "03_a_model_from_scratch.ipynb#Sizes".
     """
 
@@ -83,6 +88,8 @@ class Exercise:
     gradients: tuple[str, ...] | None = None
     doubles: bool = False
     dtypes: bool = False
+    seconds: float = 1.5
+    expected: Callable[..., Any] | None = None
     link: str = ""
 
     def __post_init__(self) -> None:
@@ -116,8 +123,8 @@ def source_of(solution: Any) -> str:
     return "\n".join(source.splitlines()[ast.parse(source).body[0].lineno - 1 :]) + "\n"
 
 
-def edit(solution: Any, *pairs: str) -> Any:
-    """A function or class with pieces of its source exchanged: old, new, old, new, ...
+def edited(solution: Any, *pairs: str) -> str:
+    """The source of a function or class, pieces of it exchanged: old, new, old, new, ...
 
     Raises:
         ValueError: if an old piece is not in the source, or more than once.
@@ -127,9 +134,19 @@ def edit(solution: Any, *pairs: str) -> Any:
         if source.count(old) != 1:
             raise ValueError(f"{old!r} is {source.count(old)} times in {solution.__name__}")
         source = source.replace(old, new)
+    return source
+
+
+def edit(solution: Any, *pairs: str) -> Any:
+    """A function or class with pieces of its source exchanged, as `edited` does."""
+    return define(edited(solution, *pairs), solution)
+
+
+def define(source: str, solution: Any) -> Any:
+    """What a source defines in the place of a solution, with all that is known to that one."""
     namespace = dict(vars(sys.modules[solution.__module__]))
     exec(compile(source, f"<{solution.__name__}, edited>", "exec"), namespace)
-    return namespace[solution.__name__]
+    return namespace[ast.parse(source).body[-1].name]
 
 
 def make_stub(solution: Any) -> str:
@@ -154,6 +171,6 @@ def fill(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             wave = torch.sin(1.0 + torch.arange(parameter.numel())).view_as(parameter)
-            spread = parameter[0].numel() ** 0.5
-            parameter.copy_(wave / spread if parameter.ndim > 1 else 1 + wave / 4)
+            wide = parameter.ndim > 1
+            parameter.copy_(wave / parameter[0].numel() ** 0.5 if wide else 1 + wave / 4)
     return module.eval()

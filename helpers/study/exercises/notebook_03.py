@@ -184,6 +184,20 @@ def describe_module(build: Callable[..., nn.Module], *arguments: int) -> dict[st
     }
 
 
+def torchvision_block(inputs: int, outputs: int, stride: int) -> nn.Module:
+    from torchvision.models.resnet import BasicBlock
+
+    return BasicBlock(inputs, outputs, stride, ResidualBlock(inputs, outputs, stride).shortcut)
+
+
+def timm_block(inputs: int, outputs: int, stride: int) -> nn.Module:
+    from timm.models.resnet import BasicBlock, downsample_avg
+
+    fits = inputs == outputs
+    shortcut = nn.AvgPool2d(stride) if fits else downsample_avg(inputs, outputs, 1, stride)
+    return BasicBlock(inputs, outputs, stride, shortcut)
+
+
 RESIDUAL_BLOCK = Exercise(
     name="residual_block",
     notebook="03",
@@ -222,11 +236,11 @@ class Block(nn.Module):
             "pass",
         ),
     },
-    also_right=(),
+    also_right=(torchvision_block, timm_block),
     hints=(
         "Two paths from the same input, and one sum. What makes their shapes equal?",
-        "relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the first convolution has the stride.",
-        "The shortcut is an nn.Sequential: AvgPool2d(stride) if the stride is above 1, then a 1 x 1 "
+        "relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the first convolution strides.",
+        "The shortcut is an nn.Sequential: AvgPool2d(stride) for a stride above 1, then a 1 x 1 "
         "convolution with its norm if the channels differ. Empty, it returns its input.",
     ),
     link="03_a_model_from_scratch.ipynb",
