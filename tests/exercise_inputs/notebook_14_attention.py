@@ -35,7 +35,7 @@ def multi_head_attention(rng: Random) -> tuple:
 
 def shifted_windows(rng: Random) -> tuple:
     size, batch, channels = rng.randint(1, 4), rng.randint(1, 2), rng.randint(1, 3)
-    sides = (size * rng.randint(1, 3) for _ in "HW")
+    sides = (size * rng.randint(2, 3) for _ in "HW")
     return normal(rng, batch, *sides, channels), size, rng.randrange(size)
 
 

@@ -141,8 +141,8 @@ ATTENTION = Exercise(
     cases=lambda: [
         some_attention(1, 2, keys=1, out=2),
         some_attention(2, 3, keys=2, out=1),
-        some_attention(2, 3, 4, keys=5, out=3),
         some_attention(2, 3, 3, 8, keys=3, out=8, scale=100),
+        some_attention(2, 3, 4, keys=5, out=3),
     ],
     mistakes={
         "The scores are to be divided by the root of d.": (" / query.shape[-1] ** 0.5", ""),
@@ -194,7 +194,7 @@ def with_the_module(
 
 def some_heads(batch: int, tokens: int, size: int, heads: int) -> tuple[Tensor | int, ...]:
     shapes = (batch, tokens, size), (3 * size, size), (3 * size,), (size, size), (size,)
-    return *(numbers(*shape, seed=seed) for seed, shape in enumerate(shapes)), heads
+    return *(numbers(*shape, seed=seed) / 2 for seed, shape in enumerate(shapes)), heads
 
 
 MULTI_HEAD_ATTENTION = Exercise(
@@ -252,11 +252,12 @@ MULTI_HEAD_ATTENTION = Exercise(
 
 
 def shifted_windows(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
-    """Swin's windows of (B, H, W, C), rolled up and left by shift < size (0: not at all), and mask.
+    """Swin's windows of (B, H, W, C), rolled up and left by shift < size (or by 0), and their mask.
 
-    Windows (B, count, size * size, C) and their pixels are listed row by row. The mask, bool, is
-    (count, size * size, size * size): True where two pixels of a window may attend to each other,
-    since neither or both have been rolled round an edge, the upper and the left one each.
+    H and W are multiples of size, and larger. Windows (B, count, size * size, C) and their pixels
+    are listed row by row. The mask (count, size * size, size * size) is bool, True where two pixels
+    of a window may attend to each other, since neither or both have been rolled round an edge, the
+    upper and the left one each.
     """
     _, height, width, _ = x.shape
     rows, columns = torch.arange(height) < shift, torch.arange(width) < shift
@@ -287,7 +288,7 @@ SHIFTED_WINDOWS = Exercise(
         (torch.arange(16.0).view(1, 4, 4, 1), 2, 0),
         (torch.arange(16.0).view(1, 4, 4, 1), 2, 1),
         (numbers(2, 6, 9, 2), 3, 1),
-        (numbers(1, 8, 4, 3), 4, 3),
+        (numbers(1, 8, 12, 3), 4, 3),
     ],
     mistakes={
         "Rolled the wrong way: what was at (shift, shift) comes to (0, 0).": (
@@ -324,8 +325,8 @@ SHIFTED_WINDOWS = Exercise(
     hints=(
         "The mask is the windows of another picture: one of labels.",
         "(B, rows, size, columns, size, C) to (B, rows * columns, size * size, C)",
-        "A function that rolls and cuts; once for x, once for labels of four kinds (round the "
-        "upper edge or not, round the left or not); compare the labels of each window with each other.",
+        "A function that rolls and cuts; once for x, once for four kinds of labels (round the "
+        "upper edge or not, round the left or not); compare a window's labels with each other.",
     ),
     link=VIT,
 )
