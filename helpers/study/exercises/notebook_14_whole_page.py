@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,9 @@ def train_with_torchvision(root: str) -> nn.Module:
     return model.eval()
 
 
-def pictures(names: list[str], size: int, seed: int) -> list[Image.Image]:
-    return [render_card(name, seed, size) for name in names]
+@cache
+def picture(name: str, size: int, seed: int) -> Image.Image:
+    return render_card(name, seed, size)
 
 
 def describe_training(
@@ -92,10 +94,12 @@ def describe_training(
         for name in names:
             Path(root, name).mkdir()
         for seed in range(count):
-            for name, picture in zip(names, pictures(names, size, seed), strict=True):
-                picture.save(Path(root, name, f"{seed}.png"))
+            for name in names:
+                picture(name, size, seed).save(Path(root, name, f"{seed}.png"))
         model = solution(root)
-    new = [np.array(each) for seed in range(5000, 5050) for each in pictures(names, size, seed)]
+    new = [
+        np.array(picture(name, size, 5000 + n // len(names))) for n, name in enumerate(names * 50)
+    ]
     images = torch.from_numpy(np.stack(new)).permute(0, 3, 1, 2) / 255
     targets = torch.tensor([sorted(names).index(name) for name in names]).repeat(50)
     with torch.no_grad():
@@ -132,8 +136,8 @@ WHOLE_PAGE = Exercise(
     reference=train,
     seconds=60,
     cases=lambda: [
-        (["joker", "ace of hearts"], 48, 30, 0.3),
-        (["ten of diamonds", "joker", "ace of spades", "king of clubs"], 32, 100, 0.6),
+        (["joker", "ace of hearts"], 24, 30, 0.3),
+        (["ten of diamonds", "joker", "ace of spades", "king of clubs"], 32, 80, 0.6),
     ],
     run=describe_training,
     expected=right_training,
@@ -158,10 +162,6 @@ WHOLE_PAGE = Exercise(
         "What it says of a picture depends on the others of its batch: model.eval().": (
             "return model.eval()",
             "return model.train()",
-        ),
-        "There are as many logits as folders.": (
-            "nn.LazyLinear(len(folders))",
-            "nn.LazyLinear(53)",
         ),
     },
     also_right=(train_with_torchvision,),
