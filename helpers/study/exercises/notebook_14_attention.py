@@ -88,18 +88,9 @@ POSITIONS_2D = Exercise(
             "[:, :, None] * rates",
             ".flip(1)[:, :, None] * rates",
         ),
-        "The exponent runs from 0 up to, not to, 1: i over size / 4.": (
-            "/ (size // 4))",
-            "/ max(size // 4 - 1, 1))",
-        ),
         "A quarter has size / 4 rates, so i is divided by that, not by the size.": (
             "/ (size // 4))",
             "/ size)",
-        ),
-        "Rates fall from 1: the exponent is negative.": ("(-torch", "(torch"),
-        "Places are counted from 0.": (
-            "torch.arange(rows), torch.arange(columns)",
-            "1 + torch.arange(rows), 1 + torch.arange(columns)",
         ),
         "Places are listed row by row.": (
             "torch.arange(rows), torch.arange(columns))",
@@ -147,7 +138,6 @@ ATTENTION = Exercise(
     mistakes={
         "The scores are to be divided by the root of d.": (" / query.shape[-1] ** 0.5", ""),
         "It is the root of d that divides, not d.": (" ** 0.5", ""),
-        "d is the length of a key, not their number.": ("query.shape[-1]", "key.shape[-2]"),
         "The weights of one query sum to 1: softmax over the keys, the last axis.": (
             "softmax(-1)",
             "softmax(-2)",
@@ -157,7 +147,6 @@ ATTENTION = Exercise(
             "(scores.exp() / scores.exp().sum(-1, keepdim=True))",
         ),
         "No gradient gets back to queries and keys.": ("scores.softmax", "scores.detach().softmax"),
-        "The scores are no weights yet.": ("scores.softmax(-1)", "scores"),
     },
     also_right=(F.scaled_dot_product_attention,),
     hints=(
@@ -222,16 +211,6 @@ MULTI_HEAD_ATTENTION = Exercise(
             "(heads, -1)",
             "(1, -1)",
         ),
-        "Tokens attend to tokens, not heads to heads: heads go beside the batch.": (
-            "(heads, -1)).transpose(1, 2)",
-            "(heads, -1))",
-            "answers.transpose(1, 2)",
-            "answers",
-        ),
-        "Queries come first, then keys, then values.": (
-            "query, key, value = ",
-            "key, query, value = ",
-        ),
         "The last linear layer is missing.": (
             "F.linear(answers.transpose(1, 2).flatten(2), weight, bias)",
             "answers.transpose(1, 2).flatten(2)",
@@ -294,11 +273,6 @@ SHIFTED_WINDOWS = Exercise(
         "Rolled the wrong way: what was at (shift, shift) comes to (0, 0).": (
             "x.roll((-shift, -shift)",
             "x.roll((shift, shift)",
-        ),
-        "The windows were not shifted.": ("x.roll((-shift, -shift), (1, 2))", "x"),
-        "Rows and columns are axes 1 and 2; the batch is not rolled.": (
-            "x.roll((-shift, -shift), (1, 2))",
-            "x.roll((-shift, -shift), (0, 1))",
         ),
         "A window is a square: bring its two sides beside each other before they are flattened.": (
             "x.transpose(2, 3).flatten(3, 4).flatten(1, 2)",
@@ -406,7 +380,6 @@ RANDOM_MASKING = Exercise(
             "torch.rand(batch, length)",
             "torch.arange(length).expand(batch, -1)",
         ),
-        "No gradient gets back to the tokens.": ("kept = x.take", "kept = x.detach().take"),
     },
     also_right=(masking_of_each,),
     hints=(

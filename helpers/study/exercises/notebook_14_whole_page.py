@@ -134,7 +134,7 @@ WHOLE_PAGE = Exercise(
     task="The whole page: from nothing but a folder of pictures to a trained model.",
     minutes=45,
     reference=train,
-    seconds=60,
+    seconds=90,
     cases=lambda: [
         (["joker", "ace of hearts"], 24, 30, 0.3),
         (["ten of diamonds", "joker", "ace of spades", "king of clubs"], 32, 80, 0.6),
