@@ -89,13 +89,13 @@ class FolderDataset(Dataset):
     """
 
     def __init__(self, root):
-        ...
+        raise NotImplementedError
 
     def __len__(self):
-        ...
+        raise NotImplementedError
 
     def __getitem__(self, index):
-        ...
+        raise NotImplementedError
 ''',
     cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
     run=describe_folder,
