@@ -47,7 +47,7 @@ def test_a_cell_as_it_is_given_is_not_attempted(name):
     stub, _, last = exercise.cell.rpartition("\n")
     exec(stub, namespace)
     assert eval(last, namespace).state == "not attempted yet"
-    if exercise.given:
+    if exercise.given and not exercise.stub:
         assert check(name, exercise.broken()).state == "not attempted yet"
 
 
@@ -93,7 +93,8 @@ def test_the_programs_of_notebook_12_are_those_that_the_judge_knows():
     source = "\n\n".join(cell.source for cell in cells if cell.cell_type == "code")
     known = {}
     for name, exercise in EXERCISES.items():
-        if exercise.given:
-            known |= programs_in(edited(exercise.reference, *exercise.given), name)
-    shown = programs_in(source, r"program_\d+")
-    assert {name: shown[name] for name in known} == known
+        if exercise.given and name.startswith("program_"):
+            faulty = edited(exercise.reference, *exercise.given)
+            known |= programs_in(faulty.replace("def mended_", "def program_", 1), name)
+    assert len(known) == 10
+    assert programs_in(source, r"program_\d+") == known

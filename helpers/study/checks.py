@@ -147,10 +147,14 @@ def _judge(exercise: Exercise, attempt: Any) -> Verdict:
     if not wrong:
         notes = [time, ("compare", f"solution({exercise.name!r})")]
         return Verdict(exercise.name, "passed", notes, cases, seconds)
-    if exercise.given and not any(
-        _difference(exercise, label, found, as_given)
-        for as_given in [_try(exercise, exercise.broken(), only=found)]
-        for label in found
+    if (
+        exercise.given
+        and not exercise.stub
+        and not any(
+            _difference(exercise, label, found, as_given)
+            for as_given in [_try(exercise, exercise.broken(), only=found)]
+            for label in found
+        )
     ):
         return _untouched(exercise)
     first = wrong[0]  # The smallest.
@@ -287,9 +291,9 @@ def _is_stub(attempt: Any, exercise: Exercise) -> bool:
         return True
     if isinstance(attempt, FunctionType):
         return [_is_empty(function) for function in _functions(attempt)] == [True]
-    if not isinstance(attempt, type) or not exercise.stub:
+    outer = ast.parse(exercise.stub).body[-1] if exercise.stub else None
+    if not isinstance(attempt, type) or not isinstance(outer, ast.ClassDef):
         return False
-    outer = ast.parse(exercise.stub).body[-1]
     code = next(c for c in compile(exercise.stub, "", "exec").co_consts if isinstance(c, CodeType))
     given = {c.co_name: c for c in code.co_consts if isinstance(c, CodeType)}
     written = {

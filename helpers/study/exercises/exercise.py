@@ -61,7 +61,8 @@ class Exercise:
         hints: one step more each: what to think of, the formula, the outline.
         name: what `check` is called with; that of the reference, unless it is given.
         stub: the cell to fill in, without its last line; made from the reference, unless given.
-        given: the edits that make of the reference the faulty program that is to be mended.
+        given: the edits that make of the reference the faulty program that is to be mended; it is
+            the cell to fill in, unless there is a stub.
         run: takes a solution and the arguments of a case, and returns what is to be compared.
         gradients: by which arguments the answer is differentiated where that of the reference can
             be; None for all tensors of floats.
@@ -103,9 +104,16 @@ class Exercise:
     @property
     def cell(self) -> str:
         """The source of the blank cell, which ends with its `check`."""
-        stub = self.stub or make_stub(self.reference)
+        stub = self.stub or make_stub(self.reference, self._given_body())
         name = next(n.name for n in ast.parse(stub).body[::-1] if hasattr(n, "name"))
         return f'{stub.strip()}\n\n\ncheck("{self.name}", {name})'
+
+    def _given_body(self) -> str:
+        if not self.given:
+            return "    ...\n"
+        source = edited(self.reference, *self.given)
+        first = ast.parse(source).body[0].body[1]  # After the docstring.
+        return "\n".join(source.splitlines()[first.lineno - 1 :])
 
     def mistake(self, hint: str) -> Any:
         """The solution that makes the mistake of this hint."""
@@ -149,16 +157,14 @@ def define(source: str, solution: Any) -> Any:
     return namespace[ast.parse(source).body[-1].name]
 
 
-def make_stub(solution: Any) -> str:
-    """The signature and docstring of a function, without types, and nothing in it."""
-    tree = ast.parse(source_of(solution))
-    function = tree.body[0]
+def make_stub(solution: Any, body: str = "    ...\n") -> str:
+    """The signature and docstring of a function, without types, and nothing in it but `body`."""
+    function = ast.parse(source_of(solution)).body[0]
     function.returns = None
     for argument in function.args.args + function.args.kwonlyargs:
         argument.annotation = None
     quoted = textwrap.indent(f'"""{ast.get_docstring(function)}"""', "    ")
-    signature = f"def {function.name}({ast.unparse(function.args)}):"
-    return f"{signature}\n{quoted}\n    ...\n"
+    return f"def {function.name}({ast.unparse(function.args)}):\n{quoted}\n{body}"
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

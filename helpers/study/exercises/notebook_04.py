@@ -123,18 +123,6 @@ MEND_THE_EPOCH = Exercise(
     task="An epoch that runs without an error and is wrong in three places.",
     minutes=20,
     reference=epoch,
-    stub='''
-def epoch(model, loader, optimizer):
-    """Train for one epoch; return the mean loss over all samples."""
-    losses = []
-    for images, targets in loader:
-        loss = F.cross_entropy(model(images), targets)
-        loss.backward()
-        optimizer.zero_grad()
-        optimizer.step()
-        losses.append(loss.item())
-    return sum(losses) / len(losses)
-''',
     given=(
         "    model.train()\n",
         "",
@@ -295,7 +283,7 @@ LABEL_SMOOTHING = Exercise(
     hints=(
         "The loss of a picture is minus the sum of target times log-probability.",
         "For the even share that sum is a mean of log-probabilities.",
-        "log_softmax; (1 - smoothing) times the target's plus smoothing times the mean; minus, mean.",
+        "log_softmax; the target's and the mean, by their shares; minus; the mean over the batch.",
     ),
     link=f"{NOTEBOOK}#Loss-is-not-accuracy",
 )
