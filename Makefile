@@ -67,8 +67,8 @@ notebooks: .venv/installed ## Execute the notebooks in place, for committing; on
 notes: .venv/installed ## Write notes.md: by notebook its takeaways, its best figure and its helpers
 	@$(ENVIRONMENT_PYTHON) -m helpers.study.notes > notes.md
 
-progress: .venv/installed ## Print how many exercises stand where, as your copies were saved
-	@$(ENVIRONMENT_PYTHON) -m helpers.study.progress
+progress: .venv/installed ## Print how many exercises stand where, and the hours still to go
+	@$(ENVIRONMENT_PYTHON) -m helpers.study
 
 data: .venv/installed ## Print the data folder in use, drawing the deck if there is none
 	@$(ENVIRONMENT_PYTHON) -m helpers.data find

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from helpers.data.render import render_deck
+from helpers.study import record
 
 # Blocks the network also where pytest is called by hand, without tests/run.py.
 runpy.run_path(str(Path(__file__).with_name("blocked") / "sitecustomize.py"))
@@ -61,3 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def is_judged(source: str) -> bool:
     """Whether a cell is an exercise: one that calls the judge."""
     return re.search(r"^check\(", source, re.MULTILINE) is not None
+
+
+@pytest.fixture
+def learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A learner's folder in which this process works, with nothing in it yet."""
+    folder = tmp_path / "notebooks" / "mine"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(record, "FOLDER", folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from helpers.study.compare import compare, short
 from helpers.study.exercises import EXERCISES, Exercise
 from helpers.study.exercises.exercise import call
+from helpers.study.record import note_verdict
 from helpers.study.sandbox import Outcome, TooLong, run, settings_kept, undisturbed
 from helpers.study.snippets import show
 
@@ -107,6 +108,7 @@ def check(name: str, attempt: Any) -> Verdict:
     else:
         with undisturbed():
             verdict = _judge(exercise, attempt)
+    note_verdict(name, verdict.state, verdict.seconds, written(attempt))
     return verdict
 
 
