@@ -299,7 +299,7 @@ def _is_stub(attempt: Any, exercise: Exercise) -> bool:
     code = next(c for c in compile(exercise.stub, "", "exec").co_consts if isinstance(c, CodeType))
     given = {c.co_name: c for c in code.co_consts if isinstance(c, CodeType)}
     written = {
-        name: part
+        name: getattr(part, "__func__", part)  # Of a static method.
         for name, part in vars(attempt).items()
         if isinstance(part, FunctionType) or not name.startswith("_")
     }

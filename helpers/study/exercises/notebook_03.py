@@ -10,7 +10,7 @@ from helpers.models.cnn import ResidualBlock
 from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
 
 
-def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
+def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
     """Side of the output of a convolution or a pooling: an int."""
     return (size + 2 * padding - kernel) // stride + 1
 
@@ -19,7 +19,8 @@ OUTPUT_SIZE = Exercise(
     notebook="03",
     task="The formula for the side of what a convolution or a pooling returns.",
     minutes=5,
-    reference=output_size,
+    name="output_size",
+    reference=side_after,
     cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
     mistakes={
         "There is padding on both sides: count it twice.": ("2 * padding", "padding"),

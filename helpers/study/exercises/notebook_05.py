@@ -13,7 +13,7 @@ from helpers.study.exercises.exercise import Exercise, numbers
 NOTEBOOK = "05_evaluation.ipynb"
 
 
-def top_k_accuracy(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     """The share of pictures whose target is among the k largest logits, a number in 0..1.
 
     logits (N, classes), no two of a row equal; targets (N,).
@@ -25,7 +25,8 @@ TOP_K_ACCURACY = Exercise(
     notebook="05",
     task="The share of pictures whose target is among the k largest logits.",
     minutes=10,
-    reference=top_k_accuracy,
+    name="top_k_accuracy",
+    reference=share_in_top_k,
     cases=lambda: [
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 1),
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 2),
