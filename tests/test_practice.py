@@ -41,7 +41,7 @@ EXERCISES = {
 def offered(learner, monkeypatch) -> list[str]:
     """What is put into cells below, for a learner with five exercises to do."""
     cells: list[str] = []
-    shell = SimpleNamespace(set_next_input=cells.append)
+    shell = SimpleNamespace(set_next_input=cells.append, user_ns=dict(repetition.IMPORTS))
     monkeypatch.setattr(repetition, "EXERCISES", EXERCISES)
     monkeypatch.setattr(repetition, "get_ipython", lambda: shell)
     return cells
@@ -258,6 +258,18 @@ def test_a_blank_at_once(offered):
     assert read_record() == [Entry(NOW, "adam", "blank")]
 
 
+def test_a_blank_brings_the_imports_that_the_notebook_lacks(offered):
+    shell = repetition.get_ipython()
+    del shell.user_ns["torch"], shell.user_ns["check"]
+    again("adam", now=NOW)
+    head = "import torch\nfrom helpers.study import check\n\n\ndef adam():\n"
+    assert offered[0].startswith(head)
+    for name, line in repetition.IMPORTS.items():
+        names: dict[str, object] = {}
+        exec(line, names)
+        assert name in names
+
+
 def test_without_a_notebook_a_blank_is_printed(offered, monkeypatch, capsys):
     monkeypatch.setattr(repetition, "get_ipython", lambda: None)
     again("adam")
@@ -273,7 +285,8 @@ def test_an_unknown_name_is_told(function):
 def test_elsewhere_it_says_that_nothing_is_recorded(offered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for said in (practice(), again("adam"), hint("adam"), hint("adam"), reveal()):
-        assert said.data.endswith("Nothing is recorded here: use `make lab`.")
+        assert said.data.endswith("\n\nNothing is recorded here: use `make lab`.")
+        assert said.data.count("Nothing is recorded") == 1
     assert read_record() == []
 
 
