@@ -146,4 +146,4 @@ def test_the_shell_prints_both_tables():
 def test_the_plan_of_the_project_is_a_human_one():
     table = plan()
     assert table.loc["all", "both"] == pytest.approx(table["both"][:-1].sum(), abs=0.6)
-    assert table["reading"][:-1].between(0.3, 3).all()
+    assert table["reading"][:-1].between(0.1, 3).all()  # Notebook 14 is nearly all exercises.
