@@ -124,16 +124,26 @@ def test_with_nothing_practised_there_is_a_table_all_the_same(notebooks):
     assert row(progress(notebooks, now=NOW), "all")[:3] == [1, 0, 3]
 
 
+SHELL = """
+import runpy, sys
+try:
+    runpy.run_module("helpers.study", run_name="__main__")
+finally:
+    print("fsrs is imported:", "fsrs" in sys.modules)
+"""
+
+
 def test_the_shell_prints_both_tables():
-    command = [sys.executable, "-m", "helpers.study"]
     environment = {**os.environ, "PYTHONPATH": str(NOTEBOOKS.parent)}
+    command = [sys.executable, "-c", SHELL]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.stderr == ""
+    assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout.count("04_the_training_loop ") == 2
     assert "hours to go" in done.stdout
+    assert done.stdout.endswith("fsrs is imported: False\n")
 
 
 def test_the_plan_of_the_project_is_a_human_one():
     table = plan()
     assert table.loc["all", "both"] == pytest.approx(table["both"][:-1].sum(), abs=0.6)
-    assert table["reading"][:-1].between(0.3, 3).all()
+    assert table["reading"][:-1].between(0.1, 3).all()  # Notebook 14 is nearly all exercises.

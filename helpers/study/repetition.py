@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from fsrs import Card
 
 Rating = Literal["Again", "Hard", "Good", "Easy"]
+# What an answer may be written with, wherever a blank is put.
+IMPORTS = {
+    "math": "import math",
+    "torch": "import torch",
+    "F": "import torch.nn.functional as F",
+    "nn": "from torch import nn",
+    "Dataset": "from torch.utils.data import Dataset",
+    "check": "from helpers.study import check",
+}
 
 
 class Said(Markdown):
@@ -83,10 +92,7 @@ def again(name: str, *, now: datetime | None = None) -> Said:
     Raises:
         ValueError: if there is no exercise of this name.
     """
-    exercise = find_exercise(name)
-    write(Entry(now or local_time(), name, "blank"))
-    offer(exercise.cell)
-    return say(f"Below is a blank for {describe(exercise)}.")
+    return say(put_blank(find_exercise(name), now or local_time()))
 
 
 def practice(minutes: int = 30, *, now: datetime | None = None) -> Said:
@@ -120,7 +126,7 @@ def practice(minutes: int = 30, *, now: datetime | None = None) -> Said:
         write(Entry(now, question.name, "question", "asked"))
         text += f"\n\n**{question.text}** Say it in a sentence, then run `reveal()`."
     for name in chosen[:1]:
-        text += f"\n\n{again(name, now=now).data}"
+        text += f"\n\n{put_blank(EXERCISES[name], now)}"
     return say(text)
 
 
@@ -137,7 +143,7 @@ def reveal(knew: bool | None = None, *, now: datetime | None = None) -> Said:
         if question.name in waiting and knew is None:
             offer("reveal(knew=True)  # or False")
             shown = f"[Where it is shown]({question.link})."
-            return say(f"**{question.text}** {question.answer} {shown}")
+            return say(f"**{question.text}**\n\n{question.answer} {shown}")
         if question.name in waiting:
             state = "known" if knew else "not known"
             write(Entry(now or local_time(), question.name, "question", state))
@@ -224,6 +230,15 @@ def describe(exercise: Exercise) -> str:
     """Return the exercise's name, and what it costs."""
     cost = f"{exercise.difficulty}, {exercise.minutes} minutes"
     return f"`{exercise.name}` of notebook {exercise.notebook} ({cost})"
+
+
+def put_blank(exercise: Exercise, now: datetime) -> str:
+    """Offer a blank of an exercise, with the imports that the notebook lacks, and record it."""
+    names = getattr(get_ipython(), "user_ns", {})
+    lacking = [line for name, line in IMPORTS.items() if name not in names]
+    offer("\n".join([*lacking, "\n", exercise.cell]) if lacking else exercise.cell)
+    write(Entry(now, exercise.name, "blank"))
+    return f"Below is a blank for {describe(exercise)}."
 
 
 def offer(source: str) -> None:
