@@ -224,4 +224,4 @@ def test_no_stub_takes_the_name_of_what_another_cell_calls(path):
     for stub in filter(lambda cell: conftest.is_judged(cell.source), cells):
         others = "\n".join(cell.source for cell in cells if cell is not stub)
         for name in re.findall(r"^(?:def|class) (\w+)", stub.source, re.MULTILINE):
-            assert not re.search(rf"\b{name}\(", others), f"{stub.id}: call it my_{name}"
+            assert not re.search(rf"(?<![.\w]){name}\(", others), f"{stub.id}: call it my_{name}"
