@@ -179,9 +179,9 @@ EVALUATE = Exercise(
 def keep_best(
     model: nn.Module, train: Callable[[], object], measure: Callable[[], float], epochs: int
 ) -> int:
-    """Train for some epochs, leave the model with the weights of the best, return which it was.
+    """Train for some epochs, leave the model with the weights of the best, return which, from 1.
 
-    train() is an epoch, measure() then gives the accuracy; of equal ones the first counts, from 1.
+    Calls `train` for an epoch, then `measure` for its accuracy; of equal ones the first counts.
     """
     best, best_epoch, kept = -math.inf, 0, None
     for number in range(1, epochs + 1):
