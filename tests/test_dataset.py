@@ -366,8 +366,7 @@ def test_a_picture_past_memory_is_refused_by_name_before_it_is_decoded(tmp_path,
 def test_200_megapixels_are_not_refused_for_their_number(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     claims(tmp_path / "a.jpg", 16_320, 12_240)
-    with pytest.raises(ValueError, match="truncated"):  # All that is wrong with this one.
-        read_picture(tmp_path / "a.jpg")
+    assert read_picture(tmp_path / "a.jpg").size == (4080, 3060)  # Grey, where data is missing.
 
 
 def test_links_are_read_and_what_is_no_file_is_passed_over(photo_folder, tmp_path):
