@@ -16,7 +16,7 @@ MINUTES ?= 10
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 export JUPYTER_PREFER_ENV_PATH := 1
 
-LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks
+LAB_OPTIONS := --LabApp.default_url=/lab/tree/notebooks/mine
 ifneq ($(OS),Windows_NT)
 ifeq ($(shell id -u),0)
 LAB_OPTIONS += --allow-root
@@ -26,8 +26,8 @@ LAB_OPTIONS += --no-browser
 endif
 endif
 
-.PHONY: help lab test test-unit test-notebooks test-oldest soak notebooks notes progress data kaggle \
-	doctor lint clean
+.PHONY: help lab mine test test-mine test-unit test-notebooks test-oldest soak notebooks notes \
+	progress data kaggle doctor lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -36,11 +36,18 @@ help: ## List the targets
 .venv/installed: requirements.txt tests/requirements.txt pyproject.toml tests/tools/install.py
 	@$(PYTHON) tests/tools/install.py
 
-lab: data ## Open JupyterLab on the notebooks, or print its address where there is no screen
+lab: data ## Open JupyterLab on your copies, or print its address where there is no screen
+	@$(ENVIRONMENT_PYTHON) tests/tools/mine.py || true
 	$(ENVIRONMENT_PYTHON) -m jupyter lab $(LAB_OPTIONS)
+
+mine: .venv/installed ## Fill and update your copies of the notebooks, notebooks/mine/
+	@$(ENVIRONMENT_PYTHON) tests/tools/mine.py
 
 test: .venv/installed ## Run the unit tests, and every notebook against its saved outputs
 	@$(ENVIRONMENT_PYTHON) tests/run.py all
+
+test-mine: .venv/installed ## Run your copies: their assertions count, their outputs do not
+	@$(ENVIRONMENT_PYTHON) tests/run.py mine
 
 test-unit: .venv/installed ## Run the unit tests only
 	@$(ENVIRONMENT_PYTHON) tests/run.py unit
@@ -60,8 +67,8 @@ notebooks: .venv/installed ## Execute the notebooks in place, for committing; on
 notes: .venv/installed ## Write notes.md: by notebook its takeaways, its best figure and its helpers
 	@$(ENVIRONMENT_PYTHON) -m helpers.study.notes > notes.md
 
-progress: .venv/installed ## Print how many exercises stand where, as the notebooks were saved
-	@$(ENVIRONMENT_PYTHON) -m helpers.study.progress
+progress: .venv/installed ## Print how many exercises stand where, and the hours still to go
+	@$(ENVIRONMENT_PYTHON) -m helpers.study
 
 data: .venv/installed ## Print the data folder in use, drawing the deck if there is none
 	@$(ENVIRONMENT_PYTHON) -m helpers.data find
@@ -76,7 +83,8 @@ lint: .venv/installed ## Check style and format, notebooks included
 	$(ENVIRONMENT_PYTHON) -m ruff check
 	$(ENVIRONMENT_PYTHON) -m ruff format --check
 
-clean: ## Remove the environment, caches and the drawn deck; not data/kaggle or a zip
+clean: ## Remove the environment, caches and the drawn deck; not data/kaggle, a zip or your copies
 	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis *.egg-info
 	rm -rf data/rendered-* data/.rendered-* data/cache
-	find helpers tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	find helpers tests notebooks -path notebooks/mine -prune \
+		-o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-oldest"
 # What looks at the environment of requirements.txt, or runs in it.
 ELSEWHERE = ["tests/test_notebooks.py", "tests/test_setup.py", "tests/test_doctor.py"]
+ELSEWHERE += ["tests/test_mine.py"]
 # Tests that cannot pass there, by a part of their name, or else by what the error says.
 LACKING = {
     "test_rates_as_tensors_are_moved_and_not_shared": "torch 2.6 hands out a schedule's own tensor",

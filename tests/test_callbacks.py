@@ -21,12 +21,13 @@ from helpers.training import (
     ClipGradients,
     ExponentialMovingAverage,
     FiniteGradients,
+    History,
     KeepBest,
     LiveCurves,
     Log,
     OneCycleLR,
+    ProgressBar,
     ReduceLROnPlateau,
-    Run,
     Schedule,
     StopEarly,
     evaluate,
@@ -188,7 +189,8 @@ def test_weights_that_explode_in_the_last_step_are_never_the_best():
 
 
 def test_a_monitor_of_nan_is_never_the_best():
-    run, keep = Run(model=make_model(), measured=make_model(), rows=[]), KeepBest("valid_loss")
+    run = History(model=make_model(), measured=make_model(), rows=[], best_epoch=0)
+    keep = KeepBest("valid_loss")
     keep.before_training(run)
     best = []
     for run.epoch, value in enumerate([math.nan, 2.0, math.nan, 1.0, math.nan], start=1):
@@ -370,7 +372,7 @@ def test_a_step_reads_nothing_from_the_device(kind):
     diary.before_step = lambda run: diary.lines.append(run.batch)
     diary.after_step = lambda run: None
     optimizer = AdamW(model.parameters(), 1e-3)
-    run = Run(model=model, optimizer=optimizer, parts=[*parts, diary], outputs=[], rows=[])
+    run = History(model=model, optimizer=optimizer, parts=[*parts, diary], outputs=[], rows=[])
     with pytest.raises((RuntimeError, NotImplementedError)):  # Read when the epoch is over.
         train_one_epoch(model, [batch] * 5, optimizer, run=run)
     assert diary.lines == [1, 2, 3, 4, 5]
@@ -506,17 +508,11 @@ def test_callbacks_are_a_list_and_each_is_there_once():
 
 
 def test_callbacks_of_fit_work_for_one_epoch(tmp_path):
-    from helpers.training import ProgressBar
-
     model = make_model()
     parts = [ProgressBar(), Checkpoint(tmp_path / "run.pt", every=2)]
-    run = Run(
-        model=model, train_loader=make_loader(), optimizer=sgd(model), loss_fn=F.cross_entropy
-    )
-    run.parts, run.rows, run.outputs = parts, [], []
-    run.tell("before_training")
-    train_one_epoch(model, run.train_loader, run.optimizer, run=run)
-    assert len(load_checkpoint(tmp_path / "run.pt")["outputs"]) == 4
+    loaders = make_loader(), make_loader()
+    history = fit(model, *loaders, sgd(model), 1, parts=parts)
+    assert load_checkpoint(tmp_path / "run.pt")["rows"] == history.rows
     optimizer = sgd(model)
     parts = [Schedule(lr_scheduler.StepLR(optimizer, 1))]
     with pytest.raises(ValueError, match="StepLR moves by"):

@@ -2,36 +2,73 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from helpers.study import check
-from helpers.study.exercises import EXERCISES, bugs
+from helpers.study.exercises import EXERCISES, Exercise
+from helpers.study.exercises.exercise import edited
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "helpers" / "study" / "exercises"
+GIVEN = """
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import Dataset, Sampler
+"""  # What a notebook imports before its exercises.
 
 MISTAKES = [(name, hint) for name, exercise in EXERCISES.items() for hint in exercise.mistakes]
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_both_solutions_pass(name):
+def test_right_solutions_pass(name):
     exercise = EXERCISES[name]
-    assert check(name, exercise.reference).state == "passed"
-    assert check(name, exercise.also_right).state == "passed", check(name, exercise.also_right)
+    for right in (exercise.reference, *exercise.also_right):
+        verdict = check(name, right)
+        assert verdict.state == "passed", verdict
 
 
 @pytest.mark.parametrize(("name", "hint"), MISTAKES)
 def test_each_mistake_is_caught_with_its_hint(name, hint):
-    verdict = check(name, EXERCISES[name].mistakes[hint])
+    verdict = check(name, EXERCISES[name].mistake(hint))
     assert verdict.state == "not right yet"
-    assert dict(verdict.notes)["hint"] == hint, verdict
+    assert dict(verdict.notes).get("hint") == hint, verdict
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_there_are_four_mistakes_or_more(name):
-    assert len(EXERCISES[name].mistakes) >= 4
+def test_a_cell_as_it_is_given_is_not_attempted(name):
+    exercise, namespace = EXERCISES[name], {"check": check}
+    exec(GIVEN, namespace)
+    stub, _, last = exercise.cell.rpartition("\n")
+    exec(stub, namespace)
+    assert eval(last, namespace).state == "not attempted yet"
+    if exercise.given and not exercise.stub:
+        assert check(name, exercise.broken()).state == "not attempted yet"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_is_complete(name):
+    exercise = EXERCISES[name]
+    assert len(exercise.mistakes) >= 4
+    assert exercise.also_right
+    assert len(exercise.hints) == 3
+    assert len(exercise.task.splitlines()) == 1
+    path, _, heading = exercise.link.partition("#")
+    notebook = nbformat.read(ROOT / "notebooks" / path, as_version=4)
+    headings = re.findall(r"^#+ (.*)$", "\n".join(c.source for c in notebook.cells), re.MULTILINE)
+    assert not heading or heading.replace("-", " ") in [h.replace("-", " ") for h in headings]
+
+
+def test_there_is_no_second_exercise_of_a_name():
+    names = [path.stem for path in FOLDER.glob("notebook_*.py")]
+    modules = [import_module(f"helpers.study.exercises.{name}") for name in names]
+    found = [x.name for m in modules for x in vars(m).values() if isinstance(x, Exercise)]
+    assert sorted(found) == sorted(EXERCISES)
 
 
 class Plain(ast.NodeTransformer):
@@ -54,6 +91,10 @@ def test_the_programs_of_notebook_12_are_those_that_the_judge_knows():
     (path,) = (ROOT / "notebooks").glob("12_*.ipynb")
     cells = nbformat.read(path, as_version=4).cells
     source = "\n\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    known = programs_in(Path(bugs.__file__).read_text(encoding="utf-8"), r"program_\d+")
+    known = {}
+    for name, exercise in EXERCISES.items():
+        if exercise.given and name.startswith("program_"):
+            faulty = edited(exercise.reference, *exercise.given)
+            known |= programs_in(faulty.replace("def mended_", "def program_", 1), name)
     assert len(known) == 10
     assert programs_in(source, r"program_\d+") == known

@@ -6,8 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
-from helpers.models import VGG, CardCNN, ConvNeXt, MLPMixer, ResNet, ViT
-from helpers.training import parameter_groups
+from helpers.models import VGG, CardCNN, ConvNeXt, MLPMixer, ResNet, ViT, parameter_groups
 
 
 class Tied(nn.Module):

@@ -133,21 +133,10 @@ def test_each_fault_is_found(cell, fault):
     assert find_cell_faults(cell) == [fault]
 
 
-def test_progress_bars_that_jupyterlab_saved_are_not_compared():
-    bar = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}})
-    text = stream("kept")
-    item = SimpleNamespace(
-        cell=new_code_cell("fit()", outputs=[bar, text]), options={"check": True}
-    )
-    conftest.pytest_collection_modifyitems([item, SimpleNamespace()])
-    assert item.cell.outputs == [text]
-    assert item.options["check"]
-
-
 def test_a_solved_exercise_may_say_otherwise_and_be_longer():
     source = "\n".join(["def adam():", *["    step()"] * 30, 'check("adam", adam)'])
     item = SimpleNamespace(cell=executed(source, stream("adam: passed\n")), options={"check": True})
-    conftest.pytest_collection_modifyitems([item])
+    conftest.pytest_collection_modifyitems([item, SimpleNamespace()])
     assert not item.options["check"]
     assert find_cell_faults(item.cell) == []
 
@@ -224,4 +213,15 @@ def test_every_exercise_is_judged_once(path):
     sources = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     asked = re.findall(r'^check\("(\w+)"', sources, re.MULTILINE)
     expected = [name for name, exercise in EXERCISES.items() if path.name[:2] == exercise.notebook]
-    assert asked == expected
+    # Drills come in the order of learning, which is not that of their files' names.
+    assert asked == expected or (path.name[:2] == "14" and sorted(asked) == sorted(expected))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_no_stub_takes_the_name_of_what_another_cell_calls(path):
+    """After Run All that cell, run once more, would call the stub."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for stub in filter(lambda cell: conftest.is_judged(cell.source), cells):
+        others = "\n".join(cell.source for cell in cells if cell is not stub)
+        for name in re.findall(r"^(?:def|class) (\w+)", stub.source, re.MULTILINE):
+            assert not re.search(rf"\b{name}\(", others), f"{stub.id}: call it my_{name}"

@@ -14,9 +14,8 @@ from timm.data import ImageNetInfo
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 from helpers.data import Preprocessing
-from helpers.models import CardCNN
+from helpers.models import CardCNN, parameter_groups
 from helpers.models.pretrained import create_pretrained, freeze_stages, stages
-from helpers.training import parameter_groups
 
 # The last group of timm's own grouping holds more than the head in most of these.
 HEADS = {

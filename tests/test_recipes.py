@@ -1,5 +1,6 @@
 """Whole trainings, on a deck of very small pictures."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -10,7 +11,12 @@ from helpers.data import BatchLoader, render_deck
 from helpers.data.cutmix import CutMixBatches
 from helpers.evaluation import wilson_interval
 from helpers.models import CardCNN
-from helpers.recipes import fine_tune, from_scratch, train_from_scratch, train_on_drawings
+from helpers.recipes import (
+    fine_tune,
+    from_scratch,
+    train_from_scratch,
+    train_on_drawings,
+)
 from helpers.training import evaluate, load_checkpoint
 
 
@@ -24,6 +30,22 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(*pair) for pair in pairs)
 
 
+class PowerCut(Exception):
+    pass
+
+
+def cut_after(epochs: int) -> Callable:
+    """`evaluate`, for so many epochs."""
+    left = iter(range(epochs))
+
+    def cut(model, loader, **options):
+        if next(left, None) is None:
+            raise PowerCut
+        return evaluate(model, loader, **options)
+
+    return cut
+
+
 @pytest.mark.parametrize("recipe", [partial(train_from_scratch, cut_mix=0.5), fine_tune])
 def test_a_recipe_broken_off_goes_on_to_the_same_weights(deck, tmp_path, monkeypatch, recipe):
     whole = recipe(deck, (32, 32), seed=3)
@@ -35,18 +57,8 @@ def test_a_recipe_broken_off_goes_on_to_the_same_weights(deck, tmp_path, monkeyp
     assert (row["low"], row["high"]) == wilson_interval(row["correct"], row["count"])
     assert numbers.loc["valid", "accuracy"] == frame["valid_accuracy"].max()
 
-    class PowerCut(Exception):
-        pass
-
-    def cut(model, loader, **options):
-        if cut.calls:
-            raise PowerCut
-        cut.calls += 1
-        return evaluate(model, loader, **options)
-
-    cut.calls = 0
     with monkeypatch.context() as patch:
-        patch.setattr("helpers.training.loop.evaluate", cut)
+        patch.setattr("helpers.training.loop.evaluate", cut_after(1))
         with pytest.raises(PowerCut):
             recipe(deck, (32, 32), seed=3, checkpoint=tmp_path / "run.pt")
     assert len(load_checkpoint(tmp_path / "run.pt")["rows"]) == 1
@@ -61,6 +73,19 @@ def test_drawings_are_judged_on_other_pictures(deck, tmp_path, monkeypatch):
     monkeypatch.setattr(from_scratch, "drawn_deck", lambda pictures: deck)
     trained = train_on_drawings(photographs, (32,))
     assert trained.numbers["count"].tolist() == [106, 53]
+
+
+def test_learning_from_new_drawings_goes_on_after_a_break(deck, tmp_path, monkeypatch):
+    monkeypatch.setattr(from_scratch, "deck_folder", lambda: tmp_path / "rendered")
+    monkeypatch.setattr(from_scratch, "render_deck", partial(render_deck, valid=1, test=1, size=32))
+    recipe = partial(train_on_drawings, deck, (32, 32), pictures=2, workers=1)
+    whole = recipe()
+    assert (tmp_path / "rendered-wide-1").is_dir()
+    with monkeypatch.context() as patch:
+        patch.setattr("helpers.training.loop.evaluate", cut_after(1))
+        with pytest.raises(PowerCut):
+            recipe(checkpoint=tmp_path / "run.pt")
+    assert same(recipe(checkpoint=tmp_path / "run.pt").model, whole.model)
 
 
 def test_every_parameter_is_in_one_group():

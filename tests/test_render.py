@@ -5,17 +5,33 @@ import csv
 import hashlib
 import multiprocessing
 import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from helpers.data import CLASSES, SUITS, drawing, rank_and_suit, render, render_card, render_deck
-from helpers.data.drawing.faces import LAYOUTS, LETTERS, draw_pips
+from helpers.data import (
+    CLASSES,
+    DECK_VERSION,
+    SUITS,
+    draw_face,
+    drawing,
+    rank_and_suit,
+    render,
+    render_card,
+    render_deck,
+)
+from helpers.data.drawing.faces import LAYOUTS, LETTERS, Face, draw_pips
 from helpers.data.drawing.shapes import SUIT_SHAPES, suit_mask, text_mask
 from helpers.data.drawing.style import FONTS, choose_style
 
@@ -67,6 +83,11 @@ def test_bad_arguments_are_named(tmp_path):
     for size in (0, -3, 15, 5000):
         with pytest.raises(ValueError, match=f"size is {size}"):
             render_card("joker", seed=0, size=size)
+    for size in (15, 1537):
+        with pytest.raises(ValueError, match=f"size is {size}; expected 16 to 1536"):
+            draw_face("joker", seed=0, size=size)
+    with pytest.raises(ValueError, match="one of hearts"):
+        draw_face("one of hearts", seed=0)
     with pytest.raises(ValueError, match="seed is -1"):
         render_deck(tmp_path / "deck", seed=-1)
     with pytest.raises(ValueError, match="counts are"):
@@ -74,16 +95,53 @@ def test_bad_arguments_are_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_boxes_hold_the_ink_and_lie_on_the_face(name):
+    for seed in range(4):
+        face = draw_face(name, seed, size=168)
+        assert face.image.size == (120, 168)
+        for left, top, right, bottom in face.boxes["index"] + face.boxes["pip"]:
+            assert -9 < left < right < 129  # Nearly: large indices may hang over the edge.
+            assert -9 < top < bottom < 177
+            inside = face.image.crop((left, top, right, bottom))
+            assert np.asarray(inside, float).std(axis=(0, 1)).max() > 3, "nothing is printed there"
+
+
+def test_a_turned_face_has_its_boxes_where_its_ink_is():
+    face = Face(Image.new("RGB", (50, 70), "white"))
+    face.image.paste((0, 0, 0), (5, 10, 20, 40))
+    face.boxes["pip"].append((5, 10, 20, 40))
+    face.turn()
+    assert face.boxes["pip"] == [(30, 30, 45, 60)]
+    assert ImageOps.invert(face.image).getbbox() == (30, 30, 45, 60)
+
+
+def test_an_ordinary_deck_has_less_novelty_than_a_wide_one():
+    def blank_faces(wide):  # Number cards whose middle tells nothing.
+        faces = (draw_face("six of clubs", seed, 56, wide) for seed in range(200))
+        return sum(not face.boxes["pip"] for face in faces)
+
+    assert 0 < blank_faces(False) < 0.6 * blank_faces(True)
+
+
+def test_a_card_is_its_face_before_a_camera():
+    face = np.asarray(draw_face("nine of clubs", 5, size=96).image.resize((64, 64)), float)
+    other = np.asarray(draw_face("nine of clubs", 6, size=96).image.resize((64, 64)), float)
+    card = np.asarray(render_card("nine of clubs", 5, size=64), float)
+    assert abs(card - face).mean() < 0.7 * abs(card - other).mean()
+
+
 @pytest.mark.parametrize("suit", SUITS)
 @pytest.mark.parametrize("rank", LAYOUTS)
 def test_number_cards_have_as_many_pips_as_their_rank(rank, suit):
     rng = np.random.default_rng(0)
-    plain = {"paper": (255, 255, 255), "ink": (0, 0, 0), "squash": 1.0}
+    plain = {"paper": (255, 255, 255), "ink": (0, 0, 0), "squash": 1.4}
     style = replace(choose_style(suit, rng), **plain, pip_shape="classic", jumbo=False)
     for _ in range(3):
-        card = Image.new("RGB", (96, 96), "white")
-        draw_pips(card, rank, suit, replace(style, pip_paint="flat"), rng)
-        assert count_blobs(np.asarray(card.convert("L")) < 220) == 2 + list(LAYOUTS).index(rank)
+        face = Face(Image.new("RGB", (120, 168), "white"))
+        draw_pips(face, rank, suit, replace(style, pip_paint="flat"), rng)
+        ink = np.asarray(face.image.convert("L")) < 220
+        assert count_blobs(ink) == len(face.boxes["pip"]) == 2 + list(LAYOUTS).index(rank)
 
 
 @pytest.mark.parametrize("shape", SUIT_SHAPES)
@@ -142,7 +200,7 @@ def test_same_bytes_for_any_number_of_workers_and_any_process(tmp_path, monkeypa
 def test_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
     drawn = []
 
-    def stop(name, seed, size):
+    def stop(name, seed, size, wide):
         if len(drawn) > 60:
             raise interruption
         drawn.append(name)
@@ -155,11 +213,52 @@ def test_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
 
 
 def test_failing_worker_leaves_nothing(tmp_path, monkeypatch):
-    jobs = [("train/joker/001.jpg", "joker", 0, 32), ("train/joker/002.jpg", "jester", 0, 32)]
+    names = ("joker", "jester")
+    jobs = [(f"train/joker/{name}.jpg", name, 0, 32, False) for name in names]
     monkeypatch.setattr(render, "picture_jobs", lambda *_: iter(jobs * 99))
     with pytest.raises(ValueError, match="jester"):
         render_deck(tmp_path / "deck", size=32, workers=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def die(*_):
+    os._exit(1)
+
+
+def test_a_broken_worker_is_one_plain_error(tmp_path, monkeypatch):
+    fork = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("fork"))
+    monkeypatch.setattr(render, "ProcessPoolExecutor", fork)
+    monkeypatch.setattr(render, "render_card", die)
+    with pytest.raises(ChildProcessError, match="ended from outside") as caught:
+        render_deck(tmp_path / "deck", size=32, workers=2)
+    assert caught.value.__suppress_context__
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_end_with_a_killed_parent(tmp_path, method):
+    code = f"""
+import multiprocessing, sys
+from helpers.data import render_deck
+if __name__ == "__main__":
+    multiprocessing.set_start_method("{method}")
+    render_deck(sys.argv[1], train=999, size=64, workers=2)
+"""
+    script = tmp_path / "draw.py"
+    script.write_text(code)
+    command = [sys.executable, str(script), str(tmp_path / "deck")]
+    # The workers share the parent's output, so that it ends when the last of them does.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        wait_for(lambda: any(tmp_path.glob(".deck-*/train/*/*.jpg")))
+        parent.kill()
+        parent.communicate(timeout=10)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_folders_of_a_killed_process_go_and_those_of_a_living_one_stay(tmp_path):
@@ -179,6 +278,33 @@ def test_existing_folder_is_refused_unless_empty(tmp_path):
     with pytest.raises(FileExistsError, match="another root"):
         render_deck(root, 1, 0, 0, size=16, workers=1)
     assert digests(root) == before
+
+
+def thumbnails() -> Image.Image:
+    """Ten faces, ten cards of the default deck and ten of the wide one, 48 pixels each."""
+    sheet = Image.new("RGB", (480, 144))
+    for column in range(10):
+        name = CLASSES[(16 * column + 5) % 53]
+        face = draw_face(name, column, wide=column % 2 == 1).image
+        cards = [face, render_card(name, column), render_card(name, column, wide=True)]
+        for row, card in enumerate(cards):
+            sheet.paste(card.resize((48, 48), Image.Resampling.BOX), (48 * column, 48 * row))
+    return sheet
+
+
+def test_the_drawing_is_frozen():
+    """To draw otherwise on purpose, raise DECK_VERSION and save `thumbnails()` under its name.
+
+    Pixels depend on NumPy, Pillow (with its FreeType) and matplotlib's fonts. On other processors
+    a sine may be rounded otherwise, and with it one pixel in a hundred thousand.
+    """
+    drawn = np.asarray(thumbnails(), float)
+    kept = np.asarray(Image.open(Path(__file__).parent / f"deck-{DECK_VERSION}.png"), float)
+    lines = (Path(__file__).parents[1] / "requirements.txt").read_text().split()
+    pinned = all(f"{name}=={version(name)}" in lines for name in ("numpy", "pillow", "matplotlib"))
+    if pinned and platform.machine() in ("x86_64", "AMD64"):
+        assert np.array_equal(drawn, kept)
+    assert np.abs(drawn - kept).mean() < 2
 
 
 def drawing_modules() -> list[Path]:

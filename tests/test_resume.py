@@ -528,6 +528,13 @@ class Noise:
         return image + torch.randn(image.shape, generator=self.draws)
 
 
+class Counting(list):
+    """A loader that says it has a state."""
+
+    def state_dict(self):
+        return {"count": 1}
+
+
 class Told:
     """A loader that is told the epoch, and cannot skip."""
 
@@ -541,14 +548,24 @@ class Told:
             yield images, torch.randint(5, (8,), generator=generator)
 
 
-FEEDERS = {
-    "sampler in a sampler": lambda: DataLoader(Rows([0, 1] * 10), 8, sampler=Around(Dice(20))),
-    "loader in a loader": lambda: Around(DataLoader(Rows([0, 1] * 10), 8, sampler=Dice(20))),
-    "transform": lambda: DataLoader(Rows([0, 1] * 10, [Noise()]), 8),
-    "dataset in a dataset": lambda: DataLoader(
-        torch.utils.data.Subset(Rows([0, 1] * 10, [Noise()]), range(20)), 8
+LOST = {
+    "sampler in a sampler": (
+        lambda: DataLoader(Rows([0, 1] * 10), 8, sampler=Around(Dice(20))),
+        r"train_loader\.sampler\.inner\._dice",
     ),
-    "told": Told,
+    "loader in a loader": (
+        lambda: Around(DataLoader(Rows([0, 1] * 10), 8, sampler=Dice(20))),
+        r"train_loader\.inner\.sampler\._dice",
+    ),
+    "transform": (
+        lambda: DataLoader(Rows([0, 1] * 10, [Noise()]), 8),
+        r"train_loader\.dataset\.transforms\.0\.draws",
+    ),
+    "dataset in a dataset": (
+        lambda: DataLoader(torch.utils.data.Subset(Rows([0] * 20, [Noise()]), range(20)), 8),
+        r"train_loader\.dataset\.dataset\.transforms\.0\.draws",
+    ),
+    "a state of its own": (lambda: Counting(make_loader()), r"train_loader\.state_dict"),
 }
 
 
@@ -559,13 +576,20 @@ class Thaw:
         run.model[0].requires_grad_(True)
 
 
-@pytest.mark.parametrize("kind", [*FEEDERS, "thaw"])
-def test_state_deep_inside_goes_on(tmp_path, kind):
+@pytest.mark.parametrize("kind", LOST)
+def test_state_deep_inside_is_refused_by_name(tmp_path, kind):
+    make, name = LOST[kind]
+    with pytest.raises(ValueError, match=f"{name} has random state that no checkpoint holds"):
+        resume(tmp_path / "run.pt", loader=make())
+
+
+@pytest.mark.parametrize("kind", ["told", "thaw"])
+def test_what_changes_by_epoch_goes_on(tmp_path, kind):
     def train(name, *parts):
         torch.manual_seed(0)
         model = make_model()
         model[0].requires_grad_(kind != "thaw")
-        loader = FEEDERS[kind]() if kind in FEEDERS else make_loader()
+        loader = Told() if kind == "told" else make_loader()
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         parts = [KeepBest(None), Thaw(), *parts, Checkpoint(tmp_path / name, every=1, resume=True)]
         fit(model, loader, make_loader(), optimizer, 3, parts=parts)
@@ -597,10 +621,10 @@ def test_state_that_no_checkpoint_can_hold_is_refused(tmp_path, kind):
         fit(model, loader, make_loader(), optimizer, 1, parts=[Checkpoint(tmp_path / "run.pt")])
 
 
-WITHOUT_SETTINGS = {"settings": {}, "trained": [], "feeding": {}, "best_epoch": 0}  # Of a copy.
+WITHOUT_SETTINGS = {"settings": {}, "trained": [], "began": {}, "best_epoch": 0}  # Of a copy.
 
 
-@pytest.mark.parametrize("file", [{"feeding": 1}, {"0.weight": torch.ones(1)}, WITHOUT_SETTINGS])
+@pytest.mark.parametrize("file", [{"began": 1}, {"0.weight": torch.ones(1)}, WITHOUT_SETTINGS])
 def test_a_file_of_something_else_is_named(tmp_path, file):
     torch.save(file, tmp_path / "run.pt")
     with pytest.raises(ValueError, match="or holds weights alone"):

@@ -22,7 +22,8 @@ import pytest
 from tools import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ["help", "lab", "test", "test-unit", "test-notebooks", "test-oldest", "soak"]
+PROMISED = ["help", "lab", "mine", "test", "test-mine", "test-unit", "test-notebooks"]
+PROMISED += ["test-oldest", "soak"]
 REQUIREMENTS = doctor.REQUIREMENTS
 PROMISED += ["notebooks", "notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
 

@@ -26,19 +26,20 @@ LIMIT = 120  # lines of code; a longer snippet is of a helper to simplify
 # Each of these is one thing that cannot be had with less.
 LONGER = {
     # A photograph of a card is drawn by one program, whoever asks for it.
+    "helpers.data.draw_face": 1100,
     "helpers.data.render_card": 1150,
     "helpers.data.render_deck": 1250,
     "helpers.data.find_cards": 1350,
+    "helpers.data.DrawnCards": 1150,
+    "helpers.data.make_drawing_loader": 1200,
     # A data folder is checked, decoded and served: each stands on those before.
-    "helpers.data.make_worker_loaders": 125,
+    "helpers.data.make_worker_loaders": 150,
     "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
-    "helpers.training.fit": 360,
     "helpers.training.find_learning_rate": 220,
-    "helpers.training.Checkpoint": 350,
 }
 
 # What these give on real pictures is the same from both forms, to the last bit.
@@ -65,7 +66,8 @@ ON_REAL_PICTURES = {
     "ViT": "ViT(image_size=64)(images)",
     "MLPMixer": "MLPMixer(image_size=64)(images)",
     "fit Checkpoint save_checkpoint load_checkpoint": (
-        "[fit(m := model(), batches, batches, sgd(m), 1, parts=[Checkpoint(folder / 'run.pt')]), "
+        "[[fit(m := model(), batches, batches, sgd(m), epochs, "
+        "parts=[Checkpoint(folder / 'run.pt', resume=True)]) for epochs in (1, 3)], "
         "save_checkpoint(folder / 'model.pt', load_checkpoint(folder / 'run.pt')['model']), "
         "load_checkpoint(folder / 'model.pt')][-1]"
     ),

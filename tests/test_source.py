@@ -1,6 +1,5 @@
 """Finding, checking and fetching the data folder, with every way in which it may be wrong."""
 
-import ast
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from helpers.data import __main__ as command_line
 from helpers.data import source
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import list_pictures
+from helpers.data.render import DECK_VERSION
 
 
 def make_cards(root: Path) -> Path:
@@ -164,40 +164,10 @@ def test_losing_a_race_is_fine_and_a_real_failure_is_not(data, monkeypatch):
     assert source.find_cards() == source.deck_folder()
 
 
-def copy_of_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "helpers" / "data"
-    shutil.copytree(Path(source.__file__).parent, folder)
-    monkeypatch.setattr(source, "data_folder", lambda: tmp_path / "data")
-    return folder
-
-
-def test_a_changed_renderer_gets_another_folder(tmp_path, monkeypatch):
-    folder = copy_of_renderer(tmp_path, monkeypatch)
-    before = source.deck_folder()
-    (folder / "source.py").write_text("# draws nothing")
-    assert source.deck_folder() == before
-    (folder / "render.py").write_text("# draws otherwise")
-    assert source.deck_folder() != before
-
-
-def test_everything_that_draws_is_in_the_fingerprint(tmp_path, monkeypatch):
-    folder = copy_of_renderer(tmp_path, monkeypatch)
-    waiting, seen = [folder / "render.py"], set()
-    while waiting:
-        path = waiting.pop()
-        seen.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            name = getattr(node, "module", None) or ""
-            imported = tmp_path / (name.replace(".", "/") + ".py")
-            if imported.is_file() and imported not in seen:
-                waiting.append(imported)
-    assert folder / "classes.py" in seen
-    assert len(seen) > 2
-    for path in sorted(seen):
-        before = source.deck_folder()
-        with path.open("a") as file:
-            file.write("# changed\n")
-        assert source.deck_folder() != before, f"{path.name} is left out"
+def test_the_version_names_the_folder_of_the_deck(data, monkeypatch):
+    assert source.deck_folder() == data / f"rendered-{DECK_VERSION}"
+    monkeypatch.setattr(source, "DECK_VERSION", "next")
+    assert source.deck_folder() == data / "rendered-next"
 
 
 @pytest.mark.parametrize("top", ["", "archive/"])

@@ -1,12 +1,34 @@
 """Names of weights without the prefixes of wrappers, and the way back into other wrappers."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from helpers.training.wrappers import bare, load_plain_state, plain_state
+from helpers.training import Checkpoint, load_checkpoint, save_checkpoint
+from helpers.training.wrappers import bare, plain_state
+
+
+def run_of(model):
+    """As much of a training as a checkpoint looks at."""
+    optimizer, nothing = torch.optim.SGD(model.parameters()), {"rows": [], "outputs": []}
+    given = {"model": model, "optimizer": optimizer, "loss_fn": F.cross_entropy, "parts": []}
+    given |= {"train_loader": [], "valid_loader": [], "autocast": False, "epochs": 1}
+    events = {"best_epoch": 0, "stop": False, "tell": lambda event: None}
+    return SimpleNamespace(**given, **nothing, **events)
+
+
+def save(path, model):
+    checkpoint, run = Checkpoint(path), run_of(model)
+    checkpoint.before_training(run)
+    checkpoint.after_epoch(run)
+
+
+def load(path, model):
+    Checkpoint(path, resume=True).before_training(run_of(model))
 
 
 class Honest(nn.Module):
@@ -49,12 +71,14 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("target", ["none", "compiled parallel", "compiled part", "distributed"])
 @pytest.mark.parametrize("source", WRAPPERS)
-def test_from_any_wrapper_into_any_other(source, target):
+def test_from_any_wrapper_into_any_other(tmp_path, source, target):
     one, other = Honest(), Honest()
     expected = deepcopy(one.state_dict())
-    state = plain_state(WRAPPERS[source](one))
-    assert list(state) == list(expected)
-    load_plain_state(WRAPPERS[target](other), state)
+    save(tmp_path / "run.pt", WRAPPERS[source](one))
+    assert list(load_checkpoint(tmp_path / "run.pt")["model"]) == list(expected)
+    other = WRAPPERS[target](other)
+    load(tmp_path / "run.pt", other)
+    assert list(plain_state(other)) == list(expected)
     for name, value in plain_state(other).items():
         assert torch.equal(value, expected[name]), name
 
@@ -70,21 +94,29 @@ def test_bare_is_the_model_itself(name):
     [
         (lambda s: s.pop("module.1.running_var"), r"module\.1\.running_var is missing"),
         (lambda s: s.update({"head.scale": torch.ones(1)}), r"head\.scale is no tensor of this"),
-        (lambda s: s.update({"head.bias": torch.ones(3)}), r"head\.bias has shape \(3,\).*\(2,\)"),
-        (lambda s: s.update({"head.weight": 3.0}), r"head\.weight has shape \(\)"),
+        (lambda s: s.update({"head.bias": torch.ones(3)}), r"size mismatch for .*head\.bias"),
+        (lambda s: s.update({"head.weight": 3.0}), r"head\.weight.* received <class 'float'>"),
+        (
+            lambda s: s.update(
+                {"head.bias": s.pop("head.bias"), "head.weight": s.pop("head.weight")}
+            ),
+            "the tensors stand in another order",
+        ),
     ],
 )
-def test_nothing_is_copied_unless_all_fits(change, message):
+def test_nothing_is_copied_unless_all_fits(tmp_path, change, message):
+    save(tmp_path / "run.pt", Honest())
+    state = load_checkpoint(tmp_path / "run.pt")
+    change(state["model"])
+    save_checkpoint(tmp_path / "run.pt", state)
     model = torch.compile(Honest())
     before = deepcopy(plain_state(model))
-    state = plain_state(Honest())
-    change(state)
-    with pytest.raises(ValueError, match=message):
-        load_plain_state(model, state)
+    with pytest.raises(ValueError, match=f"(?s)does not fit this training: .*{message}"):
+        load(tmp_path / "run.pt", model)
     assert all(torch.equal(value, before[name]) for name, value in plain_state(model).items())
 
 
-def test_extra_state_and_tied_weights_come_along():
+def test_extra_state_and_tied_weights_come_along(tmp_path):
     class Counting(nn.Linear):
         count = 0
 
@@ -102,6 +134,7 @@ def test_extra_state_and_tied_weights_come_along():
 
     one, other = build(), build()
     one[0].count = 7
-    load_plain_state(nn.DataParallel(other), plain_state(torch.compile(one)))
+    save(tmp_path / "run.pt", torch.compile(one))
+    load(tmp_path / "run.pt", nn.DataParallel(other))
     assert other[0].count == 7
     assert torch.equal(other[1].weight, one[0].weight)

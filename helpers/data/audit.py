@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import read_picture
@@ -179,7 +179,7 @@ def _read_all(pictures: Mapping[str, Path]) -> tuple[pd.DataFrame, Tensor, list[
     """The frame of readable pictures, their thumbnails in the same order, and the broken ones."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         jobs = threads.map(_read, pictures, pictures.values())
-        found = list(tqdm(jobs, total=len(pictures), desc="audit", leave=False))
+        found = list(tqdm(jobs, total=len(pictures), desc="audit"))
     broken, sound = ([each for each in found if len(each) == length] for length in (3, 2))
     columns = ["path", "split", "class", "width", "height", "mode", "brightness", "digest"]
     thumbnails = torch.from_numpy(np.stack([pixels for _, pixels in sound] or [np.empty(1)]))

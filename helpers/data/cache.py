@@ -16,6 +16,7 @@ from types import CodeType
 
 import numpy as np
 from PIL import features
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.source import data_folder, remove_leftovers
@@ -111,8 +112,8 @@ def _decode_into(rows: np.ndarray, decode: Callable, paths: Sequence[Path]) -> n
         row[:] = decode(path)
 
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    options = {"max_workers": os.cpu_count(), "desc": f"at {rows.shape[1]} px", "leave": False}
-    thread_map(store, rows, paths, **options)
+    bar = {"tqdm_class": tqdm, "desc": f"at {rows.shape[1]} px"}
+    thread_map(store, rows, paths, max_workers=os.cpu_count(), **bar)
     return rows
 
 

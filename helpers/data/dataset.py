@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps, JpegImagePlugin
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.classes import CLASSES
@@ -189,7 +190,7 @@ def decode_pictures(
 
         rows = cached_rows(decode, paths, size, interpolation.lower(), cache, reader=read_picture)
     except ImportError:  # In pasted notes, which have no cache and decode each time.
-        rows = np.stack(thread_map(decode, paths, desc=f"at {size} px", leave=False))
+        rows = np.stack(thread_map(decode, paths, tqdm_class=tqdm, desc=f"at {size} px"))
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
 

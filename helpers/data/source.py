@@ -1,8 +1,6 @@
 """Find, draw or download the folder of card pictures, and check that it is complete."""
 
 import difflib
-import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -14,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.data.classes import CLASSES
-from helpers.data.render import render_deck
+from helpers.data.render import DECK_VERSION, render_deck
 
 SPLITS = ("train", "valid", "test")
 PICTURE_SUFFIXES = ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .heic .heif"
@@ -175,19 +173,14 @@ def draw_deck() -> Path:
 
 
 def deck_folder() -> Path:
-    """`data/rendered-<8 hexadecimal digits>`, where the rendered deck belongs.
+    """`data/rendered-<DECK_VERSION>`, where the rendered deck belongs.
 
-    The digits change with the code and the libraries that draw, so that a changed renderer draws
-    a new deck and an old one is never taken for it.
+    Folders of other versions can go: nothing reads them any more, and `make clean` removes all.
+
+    >>> deck_folder().name == f"rendered-{DECK_VERSION}"
+    True
     """
-    folder = data_folder().parent / "helpers" / "data"
-    patterns = ("classes.py", "render.py", "drawing/*.py")
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-        digest.update(path.read_bytes())
-    for library in ("pillow", "matplotlib", "numpy"):
-        digest.update(importlib.metadata.version(library).encode())
-    return data_folder() / f"rendered-{digest.hexdigest()[:8]}"
+    return data_folder() / f"rendered-{DECK_VERSION}"
 
 
 def download_kaggle(data: str | Path | None = None) -> Path:

@@ -7,6 +7,7 @@ from helpers.models.cnn import CardCNN, ResidualBlock
 from helpers.models.convert import library_weights, load_library_weights
 from helpers.models.convnext import ConvNeXt
 from helpers.models.efficientnet import EfficientNetLite
+from helpers.models.groups import parameter_groups
 from helpers.models.lenet import LeNet5
 from helpers.models.mixer import MLPMixer
 from helpers.models.mobilenet import MobileNetV2

@@ -8,11 +8,11 @@ from pathlib import Path
 from helpers.data.augment import MEDIUM, Augment
 from helpers.data.loaders import make_loaders
 from helpers.data.seeding import seed_everything
+from helpers.models.groups import parameter_groups
 from helpers.models.pretrained import create_pretrained
 from helpers.recipes.trained import Trained, judge
 from helpers.training.averaging import ExponentialMovingAverage
 from helpers.training.callbacks import Schedule
-from helpers.training.groups import parameter_groups
 from helpers.training.loop import fit
 from helpers.training.losses import cross_entropy
 from helpers.training.machine import pick_device

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch.nn.functional as F
 from torch.optim import Optimizer
 
 from helpers.data.augment import MEDIUM, Augment
 from helpers.data.cutmix import CutMixBatches
+from helpers.data.drawn import make_drawing_loader
 from helpers.data.loaders import make_loaders
 from helpers.data.render import render_deck
 from helpers.data.seeding import seed_everything
@@ -32,6 +34,7 @@ def train_from_scratch(
     augment: Augment | None = replace(MEDIUM, erase=0.25),
     cut_mix: float = 0.0,
     batch_size: int = 64,
+    train: Any = None,
     judged_on: str | Path | None = None,
     checkpoint: str | Path | None = None,
     autocast: bool = False,
@@ -48,6 +51,7 @@ def train_from_scratch(
         augment: what is done to the pictures, at random.
         cut_mix: the probability that a batch is cut and mixed.
         batch_size: pictures a step.
+        train: batches to learn instead of those of `root`.
         judged_on: the data folder that is measured at the end; by default `root`.
         checkpoint: a file to go on from when training is broken off.
         autocast: as for `fit`.
@@ -70,9 +74,10 @@ def train_from_scratch(
     model = CardCNN(widths=(16, 48, 96, 192), dropout=0.0).to(device)
     optimizer = muon_and_sgd(model)
     rates = [group["lr"] for group in optimizer.param_groups]
-    steps = len(sizes) * len(loaders.train)
+    train = loaders.train if train is None else train
+    steps = len(sizes) * len(train)
     cycle = OneCycleLR(optimizer, rates, steps, pct_start=0.25, cycle_momentum=False)
-    train = CutMixBatches(loaders.train, 53, cut_mix) if cut_mix else loaders.train
+    train = CutMixBatches(train, 53, cut_mix) if cut_mix else train
     parts = [Schedule(cycle)]
     if checkpoint is not None:
         parts.append(Checkpoint(checkpoint, every=100, resume=True))
@@ -96,6 +101,7 @@ def train_on_drawings(
     sizes: Sequence[int] = (48,) * 6 + (64,) * 5 + (80,) * 5,
     *,
     pictures: int = 300,
+    workers: int = 0,
     checkpoint: str | Path | None = None,
     autocast: bool = False,
     seed: int = 0,
@@ -106,16 +112,19 @@ def train_on_drawings(
 
     Args:
         photographs: the data folder that is measured at the end.
-        pictures: how many are drawn of each class, at the first call.
+        pictures: how many of each class an epoch has; they are drawn once, at the first call.
+        workers: processes that draw new ones for every epoch instead; worth it from some six up.
         sizes, checkpoint, autocast, seed: as in `train_from_scratch`.
 
     >>> from inspect import signature
     >>> signature(train_on_drawings).parameters["pictures"].default
     300
     """
+    options = {"seed": seed, "workers": workers}
     return train_from_scratch(
-        drawn_deck(pictures),
+        drawn_deck(1 if workers else pictures),
         sizes,
+        train=make_drawing_loader(pictures, sizes, **options) if workers else None,
         augment=replace(MEDIUM, erase=0.3),
         cut_mix=0.3,
         judged_on=photographs,
@@ -126,16 +135,16 @@ def train_on_drawings(
 
 
 def drawn_deck(pictures: int) -> Path:
-    """Find a deck with so many training pictures of each class; the first call draws it.
+    """Find a wide deck with so many training pictures of each class; the first call draws it.
 
     In a training of so many steps, a new picture teaches more than one that was seen before.
 
     >>> drawn_deck(300).name  # doctest: +SKIP
-    'rendered-fc1b48a2-300'
+    'rendered-1-wide-300'
     """
     root = deck_folder()
-    root = root.with_name(f"{root.name}-{pictures}")
-    return root if root.is_dir() else render_deck(root, train=pictures)
+    root = root.with_name(f"{root.name}-wide-{pictures}")
+    return root if root.is_dir() else render_deck(root, train=pictures, wide=True)
 
 
 def muon_and_sgd(model: CardCNN) -> Optimizer:

@@ -20,7 +20,7 @@ class Trained:
         numbers: a row for valid and one for test: `accuracy`, `low` and `high` (its 95% interval),
             `correct` and `count`.
 
-    >>> Trained(nn.Linear(2, 2), History([]), pd.DataFrame({"accuracy": [0.9]})).numbers.shape
+    >>> Trained(nn.Linear(2, 2), History(rows=[]), pd.DataFrame({"accuracy": [0.9]})).numbers.shape
     (1, 1)
     """
 

@@ -15,10 +15,8 @@ from helpers.training.callbacks import (
 from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from helpers.training.combined import CombinedOptimizer
 from helpers.training.finder import find_learning_rate
-from helpers.training.groups import parameter_groups
 from helpers.training.loop import (
     History,
-    Run,
     evaluate,
     fit,
     measure,

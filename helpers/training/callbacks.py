@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.training.guards import check_positive, check_schedule, count_batches
 
@@ -101,7 +101,8 @@ class FiniteGradients:
 class KeepBest:
     """Leaves the model with the weights of its best epoch, also after an error or Ctrl-C.
 
-    Where no epoch was finished, those are the weights it began with.
+    Where no epoch was finished, those are the weights it began with. They are put back by place,
+    since those of an average have other names, if the model is wrapped.
 
     Args:
         monitor: "valid_accuracy" or "valid_loss", by which epochs are compared; None keeps the
@@ -125,14 +126,12 @@ class KeepBest:
         self._values = deepcopy([*run.model.state_dict().values()])
 
     def after_epoch(self, run: Any) -> None:
-        value = run.rows[-1].get(self.monitor, run.epoch)
-        value = -value if self.monitor == "valid_loss" else value
+        value = run.rows[-1].get(self.monitor, run.epoch) * {"valid_loss": -1}.get(self.monitor, 1)
         if value > self._best:  # So nan is never the best.
             self._best, run.best_epoch = value, run.epoch
             self._values = deepcopy([*run.measured.state_dict().values()])
 
     def after_training(self, run: Any) -> None:
-        # By place: an average has other names, if the model is wrapped.
         run.model.load_state_dict(dict(zip(run.model.state_dict(), self._values, strict=True)))
 
 
@@ -234,7 +233,7 @@ class ProgressBar:
 
     def before_training(self, run: Any) -> None:
         batches = count_batches(run.train_loader)
-        done = len(run.rows) * (batches or 0) + run.batch
+        done = len(run.rows) * (batches or 0)
         total = batches and max(run.epochs, 1) * batches
         self._bar = tqdm(total=total, initial=done, desc="training")
 

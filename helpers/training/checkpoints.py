@@ -1,17 +1,18 @@
 """Saving a training so that it can go on as if it had never stopped."""
 
-import errno
 import hashlib
 import io
 import os
 import random
 import re
-import shutil
 import warnings
+import weakref
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import EISDIR
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 
-def save_checkpoint(path: str | Path, state: Mapping[str, Any], keep: int = 1) -> None:
+def save_checkpoint(path: str | Path, state: dict[str, Any], keep: int = 1) -> None:
     """Write `state` to `path`, all of it or nothing.
 
     It is written beside `path` and then renamed over it, so a full disk, a crash or a power cut
@@ -42,12 +43,35 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], keep: int = 1) -
     """
     if not 1 <= keep <= 100:
         raise ValueError(f"keep is {keep}; expected 1 to 100 files")
-    data = _encode(state)
+    data, files = io.BytesIO(), _by_age(path, keep)
+    part = files[0].with_name(f".{files[0].name[:40]}-{os.urandom(4).hex()}")
     try:
-        _write(Path(os.path.realpath(path)), data, keep)
-    except OSError as error:
-        mend = "what was there before still is; free space, or name a file that may be written"
-        raise OSError(error.errno, f"{path} is not saved ({error.strerror}): {mend}") from error
+        check_plain(dict(state) if isinstance(state, Mapping) else state, "state")
+        torch.save(dict(state), data)
+        check_seal(data)
+    except Exception as error:
+        mend = "pass str(path), array.tolist(), asdict(dataclass), model.state_dict()"
+        raise ValueError(f"{_reason(error)}, which cannot be read back: {mend}") from error
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        check_place(files[0])
+        with part.open("xb") as file:
+            check_alone(file, files[0])
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # Else the rename could reach the disk before the contents.
+        for age in range(keep - 1, 0, -1):
+            if files[age - 1].exists():
+                files[age - 1].replace(files[age])
+        part.replace(files[0])
+    except BaseException as error:
+        file = None  # And with it goes the lock.
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            mend = "what was there before still is; free space, or name a file that may be written"
+            raise OSError(error.errno, f"{path} is not saved ({error.strerror}): {mend}") from error
+        raise
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -64,9 +88,81 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     ...     load_checkpoint(Path(folder, "run.pt"))
     {'epoch': 3}
     """
+    check_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def latest_checkpoint(path: str | Path) -> Path | None:
+    """Find the newest file of `save_checkpoint(path, keep=n)` that can be read, if there is one.
+
+    An older one, where `path` is damaged (a warning says so) or a crash came amid the renames. A
+    ValueError, where all of them are damaged.
+
+    >>> latest_checkpoint("no/such/run.pt")
+    """
+    files = [file for file in _by_age(path, 100) if file.exists()]
+    check_readable(files)
+    return files[0] if files else None
+
+
+def _by_age(path: str | Path, keep: int) -> list[Path]:
+    path = Path(os.path.realpath(path))
+    return [path, *(path.with_stem(f"{path.stem}.{age}") for age in range(1, keep))]
+
+
+def random_state(loader: Any = None) -> dict[str, Any]:
+    """Return the states of all generators that `seed_everything` seeds, and of a loader's own."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
+    states = {name: x.get_state() for name, x in generators(loader).items()}
+    return {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), **states}
+
+
+def set_random_state(state: dict[str, Any], loader: Any = None) -> None:
+    """Put the generators back to what `random_state` returned, those of absent GPUs excepted."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    for name, x in generators(loader).items():
+        if name in state:
+            x.set_state(state[name])
+
+
+def generators(loader: Any = None) -> dict[str, torch.Generator]:
+    """PyTorch's own of the CPU and of the GPUs in use, and those that a DataLoader was given."""
+    own = [getattr(each, "generator", None) for each in (loader, getattr(loader, "sampler", None))]
+    own += [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
+    own += [torch.mps._get_default_mps_generator()] if torch.backends.mps.is_available() else []
+    return {f"{i} {x.device}": x for i, x in enumerate(own) if isinstance(x, torch.Generator)}
+
+
+def check_plain(value: Any, place: str) -> None:
+    """Refuse what `torch.load(weights_only=True)` would not read back as it was, naming where."""
+    scalars = (type(None), bool, int, float, str)
+    parts = (Tensor, nn.Parameter, dict, OrderedDict, list, tuple, torch.Size, torch.dtype)
+    if type(value) not in (*scalars, complex, *parts):
+        raise TypeError(f"{place} is a {type(value).__name__}")
+    if isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            if type(key) not in scalars:
+                raise TypeError(f"{place} has the key {key!r}, a {type(key).__name__}")
+            check_plain(part, f"{place}[{key!r}]")
+
+
+def check_seal(data: io.BytesIO) -> None:
+    """Let a file end with a checksum of all its bytes, and see that it can be read back."""
+    # A zip archive ends with the length of a comment, 0 so far, and the comment.
+    comment = f"pytorch-practice checkpoint 2, torch {torch.__version__}, sha256 ".encode()
+    data.seek(-2, os.SEEK_END)
+    data.write((len(comment) + 64).to_bytes(2, "little") + comment)
+    data.write(hashlib.sha256(data.getbuffer()).hexdigest().encode())
+    data.seek(0)
+    torch.load(data, map_location="cpu", weights_only=True)
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse what is no checkpoint, holds code or differs by a bit from what was written."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is no file; expected a checkpoint of save_checkpoint")
-    data = Path(path).read_bytes()  # Once: what is checked is what is loaded.
+    data = Path(path).read_bytes()
     try:
         if not _is_whole(data):
             raise ValueError("it is damaged, cut short or no file of torch.save")
@@ -77,85 +173,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         problem = f"{path} cannot be read as a checkpoint ({_reason(error)})"
         mend = "use a copy or train again, and save model.state_dict(), not the model"
         raise ValueError(f"{problem}; {mend}") from error
-    return state
-
-
-def latest_checkpoint(path: str | Path) -> Path | None:
-    """Find the newest file of `save_checkpoint(path, keep=n)` that can be read, if there is one.
-
-    An older one, where `path` is damaged (a warning says so) or a crash came amid the renames.
-
-    >>> latest_checkpoint("no/such/run.pt")
-    """
-    for age in range(100):
-        file = _aged(Path(os.path.realpath(path)), age)
-        try:
-            load_checkpoint(file)
-            return file
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            warnings.warn(f"skipped: {error}", stacklevel=2)
-    return None
-
-
-def random_state() -> dict[str, Any]:
-    """Return the states of all generators that `seed_everything` seeds, fit for a checkpoint."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
-    keys = torch.from_numpy(keys.astype(np.int64))  # A checkpoint holds no arrays.
-    state = {"python": random.getstate(), "numpy": (name, keys, *rest)}
-    state |= {str(one.device): one.get_state() for one in _generators()}
-    if torch.backends.mps.is_available():
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put the generators back to what `random_state` returned, those of absent GPUs excepted."""
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    for one in _generators():
-        if str(one.device) in state:
-            one.set_state(state[str(one.device)])
-    if "mps" in state and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"])
-
-
-def _generators() -> list[torch.Generator]:
-    # PyTorch makes those of its GPUs when the first is used, and asking does not start one.
-    return [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
-
-
-def _encode(state: Mapping[str, Any]) -> memoryview:
-    # The bytes of a file, of which it is known that they can be read back.
-    file = io.BytesIO()
-    try:
-        _check_plain(dict(state) if isinstance(state, Mapping) else state, "state")
-        torch.save(dict(state), file)
-        # A zip archive ends with the length of a comment, 0 so far, and the comment.
-        comment = f"pytorch-practice checkpoint 2, torch {torch.__version__}, sha256 ".encode()
-        file.seek(-2, os.SEEK_END)
-        file.write((len(comment) + 64).to_bytes(2, "little") + comment)
-        file.write(hashlib.sha256(file.getbuffer()).hexdigest().encode())
-        file.seek(0)
-        torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        mend = "pass str(path), array.tolist(), asdict(dataclass), model.state_dict()"
-        raise ValueError(f"{_reason(error)}, which cannot be read back: {mend}") from error
-    return file.getbuffer()
-
-
-def _check_plain(value: Any, place: str) -> None:
-    scalars = (type(None), bool, int, float, str)
-    parts = (Tensor, nn.Parameter, dict, OrderedDict, list, tuple, torch.Size, torch.dtype)
-    if type(value) not in (*scalars, complex, *parts):
-        raise TypeError(f"{place} is a {type(value).__name__}")
-    if isinstance(value, dict | list | tuple):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            if type(key) not in scalars:
-                raise TypeError(f"{place} has the key {key!r}, a {type(key).__name__}")
-            _check_plain(part, f"{place}[{key!r}]")
 
 
 def _is_whole(data: bytes) -> bool:
@@ -167,43 +184,37 @@ def _is_whole(data: bytes) -> bool:
     return data.startswith(b"\x80")  # A pickle, as torch.save wrote before version 1.6.
 
 
-def _reason(error: Exception) -> str:
-    if code := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it holds {code[1]}, which is code, not data"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def check_readable(files: list[Path]) -> None:
+    """Leave out, with a word, the newest of some files as long as they are damaged."""
+    for file in [*files]:
+        try:
+            return check_file(file)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"skipped: {error}", stacklevel=3)
+            files.remove(file)
+            if not files:
+                raise
 
 
-def _write(path: Path, data: memoryview, keep: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def check_place(path: Path) -> None:
+    """Refuse what is no file or was set read-only; clear away what dead processes have left."""
     if path.exists() and not path.is_file():
-        raise IsADirectoryError(errno.EISDIR, "a folder or a device has that name")
-    prefix = f".{path.name[:40]}-"
-    for leftover in path.parent.iterdir():
-        if leftover.name.startswith(prefix) and len(leftover.name) == len(prefix) + 8:
-            with suppress(OSError):  # Locked: its owner is at work.
-                with leftover.open("r+b") as file:
-                    _lock(file)
-                leftover.unlink()
-    part = path.with_name(prefix + os.urandom(4).hex())
-    try:
-        with part.open("xb") as file:
-            with suppress(OSError):  # Some network folders have no locks.
+        raise IsADirectoryError(EISDIR, "a folder or a device has that name")
+    if path.exists():
+        path.open("r+b").close()
+    for leftover in path.parent.glob(f".{escape(path.name[:40])}-" + "?" * 8):
+        with suppress(OSError):  # Locked: its owner is at work.
+            with leftover.open("r+b") as file:
                 _lock(file)
-            if path.exists():
-                path.open("r+b").close()  # As torch.save, leave what was set read-only.
-                shutil.copymode(path, part)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # Else the rename could reach the disk before the contents.
-            if os.name == "nt":
-                file.close()  # Windows renames no open file; elsewhere the lock lasts until then.
-            for age in range(keep - 1, 0, -1):
-                with suppress(FileNotFoundError):
-                    _aged(path, age - 1).replace(_aged(path, age))
-            part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+            leftover.unlink()
+
+
+def check_alone(file: BinaryIO, path: Path) -> None:
+    """Tell other processes that the owner of a file is at work, and give it the mode of `path`."""
+    if path.exists():
+        Path(file.name).chmod(path.stat().st_mode)
+    with suppress(OSError):  # Some network folders have no locks.
+        _lock(file)
 
 
 def _lock(file: BinaryIO) -> None:
@@ -211,7 +222,10 @@ def _lock(file: BinaryIO) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        weakref.finalize(file, os.close, os.dup(file.fileno()))  # Renamed when it is closed.
 
 
-def _aged(path: Path, age: int) -> Path:
-    return path.with_name(f"{path.stem}.{age}{path.suffix}") if age else path
+def _reason(error: Exception) -> str:
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it holds {code[1]}, which is code, not data"
+    return (str(error) or type(error).__name__).splitlines()[0]

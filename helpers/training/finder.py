@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from helpers.training.callbacks import Schedule
 from helpers.training.guards import check_run
-from helpers.training.loop import Run, train_one_epoch
+from helpers.training.loop import History, train_one_epoch
 from helpers.training.schedules import ExponentialLR
 
 
@@ -67,9 +67,8 @@ def find_learning_rate(
     diary = LossDiary()
     batches = islice(chain.from_iterable(repeat(loader, steps)), steps)
     feed = takewhile(lambda _: not diary.over, batches)
-    run = Run(model=model, train_loader=loader, optimizer=optimizer, loss_fn=loss_fn, outputs=[])
-    run.parts = [rising, diary]
-    check_run(run)
+    run = History(model=model, optimizer=optimizer, parts=[rising, diary], outputs=[])
+    check_run(run, train_loader=loader, loss_fn=loss_fn)
     run.tell("before_training")
     train_one_epoch(model, feed, optimizer, loss_fn=loss_fn, run=run)
     frame = pd.DataFrame(diary.rows, columns=["learning_rate", "loss", "smooth"])

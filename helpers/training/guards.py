@@ -6,12 +6,14 @@ None of it changes a number: a loop copied without it gives the same weights.
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from copy import deepcopy
 from inspect import signature
 from itertools import repeat
 from math import inf
 from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -75,10 +77,12 @@ def check_parts(parts: Any) -> None:
         )
 
 
-def check_run(run: Any, *lookers: Any) -> None:
+def check_run(run: Any, *lookers: Any, **given: Any) -> None:
     """Refuse what cannot learn, before any batch, and let `lookers` look on where none does."""
-    if run is None:  # A training has looked already.
+    if hasattr(run, "head"):  # It was looked at already.
         return
+    defaults = {"rows": [], "epoch": 0, "epochs": 0, "best_epoch": 0, "autocast": False}
+    vars(run).update(defaults | {"valid_loader": (), "stop": False} | given | vars(run))
     if not isinstance(run.optimizer, Optimizer):
         raise TypeError(f"optimizer is {run.optimizer!r}; expected one, such as SGD(...)")
     if any(map(is_lazy, run.model.parameters())):
@@ -121,12 +125,6 @@ def check_run(run: Any, *lookers: Any) -> None:
     missing = (x for x in lookers if not any(isinstance(part, type(x)) for part in run.parts))
     run.parts = [*missing, *run.parts]
     run.head = [parameter.detach().clone() for parameter in _head(run.model)]
-
-
-def check_step(run: Any, **news: Any) -> None:
-    """Where no part is told, let those look that `check_run` has put there: now, or at the end."""
-    if run is not None:
-        run.tell("before_step" if news else "before_keeping", **news)
 
 
 def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool = True) -> None:
@@ -283,7 +281,7 @@ def _turns(scheduler: Any, steps: int) -> list[tuple[Any, int]]:
     return parts or [(scheduler, steps)]
 
 
-def check_outputs(outputs: list[tuple[Tensor, Tensor]]) -> None:
+def check_outputs(outputs: list[tuple[Tensor, Tensor]], run: Any = None) -> None:
     """Refuse a pass without a batch; where only some batches were mixed, make all targets alike."""
     if not outputs:
         raise ValueError(
@@ -295,6 +293,25 @@ def check_outputs(outputs: list[tuple[Tensor, Tensor]]) -> None:
             (logits, targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float())
             for logits, targets in outputs
         ]
+    if run is not None:
+        run.tell("before_keeping")
+
+
+def check_end(end: ExitStack, run: Any) -> None:
+    """Let what ends a training before its time say where it was, and carry the history."""
+
+    def explain(kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            _warn(f"interrupted; the history holds {len(run.rows)} epochs")
+        elif error is not None:
+            error.history = type(run)(
+                rows=run.rows, frame=pd.DataFrame(run.rows), best_epoch=run.best_epoch
+            )
+            error.add_note(
+                f"in epoch {run.epoch}, after {len(run.outputs)} batches; see error.history"
+            )
+
+    end.push(explain)
 
 
 def check_epoch(run: Any) -> None:

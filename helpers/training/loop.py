@@ -1,10 +1,7 @@
 """The training loop, smallest piece first: logits, an evaluation, an epoch, a training."""
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from math import nan
+from contextlib import ExitStack, nullcontext, suppress
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +10,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from helpers.training.callbacks import FiniteGradients, KeepBest, ProgressBar
 from helpers.training.guards import (
     check_batch,
+    check_end,
     check_epoch,
     check_images,
     check_keywords,
@@ -26,7 +23,6 @@ from helpers.training.guards import (
     check_parts,
     check_positive,
     check_run,
-    check_step,
 )
 
 
@@ -65,15 +61,15 @@ def predict_logits(model: nn.Module, loader: Iterable) -> tuple[Tensor, Tensor]:
             except Exception:
                 check_images(model, images)
                 raise
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    except BaseException:  # Ctrl-C too; a copy without guards stays in evaluation mode then.
+        model.apply(lambda module: setattr(module, "training", modes[module]))
+        raise
+    model.apply(lambda module: setattr(module, "training", modes[module]))
     check_outputs(outputs)
     return tuple(torch.cat(each) for each in zip(*outputs, strict=True))
 
 
-def evaluate(model: nn.Module, loader: Iterable, *,
-             loss_fn: Callable = F.cross_entropy) -> dict[str, float]:  # fmt: skip
+def evaluate(model: nn.Module, loader: Iterable, *, loss_fn: Callable = F.cross_entropy) -> dict:
     """Measure loss and accuracy over all samples, changing neither the weights nor the modes.
 
     The loss is asked once, for all logits and targets: the mean over batches of a loss that
@@ -98,7 +94,7 @@ def evaluate(model: nn.Module, loader: Iterable, *,
 
 
 def measure(logits: Tensor, targets: Tensor, loss_fn: Callable) -> dict[str, float]:
-    """Measure loss and accuracy of all samples at once.
+    """Measure loss and accuracy of all samples at once; of bfloat16, too coarse, in float32.
 
     Args:
         logits, targets: `(N, classes)` and `(N,)`, or probabilities `(N, classes)`.
@@ -109,17 +105,16 @@ def measure(logits: Tensor, targets: Tensor, loss_fn: Callable) -> dict[str, flo
     0.5
     """
     check_logits(logits, targets, loss_fn)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 is too coarse.
+    loss = loss_fn(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets).item()
     classes = targets.argmax(1) if targets.is_floating_point() else targets
     settings = getattr(loss_fn, "keywords", getattr(loss_fn, "__dict__", {}))
-    right = (logits.argmax(1) == classes)[classes != settings.get("ignore_index", -100)]
-    loss, correct, count = loss_fn(logits, targets).item(), int(right.sum()), right.numel()
-    return {"loss": loss, "accuracy": correct / (count or nan), "correct": correct, "count": count}
+    ok = (logits.argmax(1) == classes)[classes != settings.get("ignore_index", -100)].cpu().double()
+    return {"loss": loss, "accuracy": float(ok.mean()), "correct": int(ok.sum()), "count": len(ok)}
 
 
-def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
+def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: torch.optim.Optimizer, *,
                     loss_fn: Callable = F.cross_entropy, autocast: bool = False,
-                    run: Any = None, **old_keywords: Any) -> dict[str, float]:  # fmt: skip
+                    run: Any = None, **old: Any) -> dict[str, float]:  # fmt: skip
     """Pass over the batches once, with one optimizer step for each.
 
     Nothing in the loop reads from the device, so no GPU is waited for.
@@ -132,7 +127,7 @@ def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
         loss_fn: as in `evaluate`.
         autocast: compute in bfloat16 where that is safe. It halves the bytes to move, but only some
             processors multiply it in hardware.
-        run: a `Run` whose parts are told before and after each step; `fit` gives its own.
+        run: a `History` whose parts are told before and after each step; `fit` gives its own.
 
     Returns:
         What `evaluate` does, over the logits that each sample got when it was met, in training
@@ -148,15 +143,14 @@ def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
     >>> list(result)
     ['loss', 'accuracy', 'correct', 'count']
     """
-    check_keywords(old_keywords)
-    outputs = run.outputs if run else []
+    check_keywords(old)
+    run = run or History(parts=(), outputs=[])
     given = {"model": model, "train_loader": loader, "optimizer": optimizer, "loss_fn": loss_fn}
-    alone = None if run else Run(**given, outputs=outputs)
-    check_run(alone, FiniteGradients())
-    device = next(model.parameters()).device
+    check_run(run, FiniteGradients(), **given)
+    device = run.device = next(model.parameters()).device
     train_mode(model)
     for batch in loader:
-        check_batch(batch, model, loader, first=not outputs)
+        check_batch(batch, model, loader, first=not run.outputs)
         images, targets = (each.to(device, non_blocking=True) for each in batch)
         with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
             try:
@@ -164,26 +158,23 @@ def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
             except Exception:
                 check_images(model, images)
                 raise
-            if not outputs:
+            if not run.outputs:
                 check_logits(logits, targets, loss_fn, loader)
             loss = loss_fn(logits, targets)
         optimizer.zero_grad()  # Else gradients add up over batches.
         loss.backward()  # Fills .grad; moves no weight.
-        outputs.append((logits.detach().clone(), targets.clone()))  # Buffers get reused.
-        if run:
-            run.tell("before_step", images=images, targets=targets, loss=loss.detach())
-        check_step(alone, images=images, targets=targets, loss=loss.detach())
+        run.outputs.append((logits.detach().clone(), targets.clone()))  # Buffers get reused.
+        run.batch, run.loss = len(run.outputs), loss.detach()
+        run.tell("before_step", images=images, targets=targets)
         optimizer.step()  # Moves the weights.
-        if run:
-            run.tell("after_step")
-    check_outputs(outputs)
-    check_step(alone)
-    return measure(*(torch.cat(each) for each in zip(*outputs, strict=True)), loss_fn)
+        run.tell("after_step")
+    check_outputs(run.outputs, run)
+    return measure(*(torch.cat(each) for each in zip(*run.outputs, strict=True)), loss_fn)
 
 
-def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimizer: Optimizer,
-        epochs: int, *, loss_fn: Callable = F.cross_entropy, autocast: bool = False,
-        parts: Sequence[Any] = (), **old_keywords: Any) -> "History":  # fmt: skip
+def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable,
+        optimizer: torch.optim.Optimizer, epochs: int, *, loss_fn: Callable = F.cross_entropy,
+        autocast: bool = False, parts: Sequence[Any] = (), **old: Any) -> "History":  # fmt: skip
     """Train for a number of epochs and leave the model with its best weights.
 
     The loop trains, measures and keeps the history; all else is done by its parts, which are told
@@ -197,7 +188,7 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
         valid_loader: batches to measure on after every epoch; the test set has no part in this.
         epochs: passes over `train_loader`, those before a resume included.
         parts: `Schedule`, `KeepBest`, `StopEarly`, `ExponentialMovingAverage`, `ClipGradients`,
-            `Checkpoint`, `Log`, `LiveCurves`, or one of your own; see `Run`.
+            `Checkpoint`, `Log`, `LiveCurves`, or one of your own; see `History`.
 
     Returns:
         The `History` of all epochs, those before a resume included; also if training is
@@ -212,64 +203,60 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable, optimi
     >>> history.frame["epoch"].tolist()
     [1, 2]
     """
-    check_keywords(old_keywords)
+    check_keywords(old)
     check_positive("epochs", epochs, whole=True)
     check_parts(parts)
-    run = Run(**locals(), measured=model, rows=[], outputs=[])  # All arguments by their names.
-    run.parts = [*parts] if any(isinstance(x, KeepBest) for x in parts) else [KeepBest(), *parts]
+    parts = [*parts] if any(isinstance(each, KeepBest) for each in parts) else [KeepBest(), *parts]
+    run = History(**locals(), measured=model, rows=[], outputs=[])  # All arguments by their names.
     check_run(run, FiniteGradients(), ProgressBar())
     if all(parameter.ndim < 5 for parameter in model.parameters()):
         model.to(memory_format=torch.channels_last)
-    run.tell("before_training")
-    device = next(model.parameters()).device
-    try:
+    run.tell("before_training", epoch=0, best_epoch=0, stop=False)
+    with suppress(KeyboardInterrupt), ExitStack() as end:
+        check_end(end, run)
+        end.callback(run.tell, "after_training")  # Whatever happens on the way.
         while run.epoch < epochs and not run.stop:
-            start, run.epoch, run.outputs = perf_counter(), run.epoch + 1, []
-            run.feed = train_loader
+            start, run.epoch = perf_counter(), run.epoch + 1
             for feeder in (train_loader, getattr(train_loader, "sampler", None)):
-                if hasattr(feeder, "set_epoch"):
-                    feeder.set_epoch(run.epoch)
-            run.tell("before_epoch")
+                getattr(feeder, "set_epoch", lambda epoch: None)(run.epoch)
+            run.tell("before_epoch", feed=train_loader, outputs=[])
             options = {"loss_fn": loss_fn, "autocast": autocast, "run": run}
             train = train_one_epoch(model, run.feed, optimizer, **options)
-            check_step(run)
-            with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
+            with torch.autocast(run.device.type, torch.bfloat16) if autocast else nullcontext():
                 valid = evaluate(run.measured, valid_loader, loss_fn=loss_fn)
             row = {"epoch": run.epoch} | {f"train_{k}": train[k] for k in ("loss", "accuracy")}
             row |= {f"valid_{k}": valid[k] for k in ("loss", "accuracy")}
-            rate = float(optimizer.param_groups[0].get("lr", nan))
+            rate = float(optimizer.param_groups[0].get("lr", "nan"))
             run.rows.append(row | {"learning_rate": rate, "seconds": perf_counter() - start})
             check_epoch(run)
-            run.outputs = []
-            run.tell("after_epoch")
-    except KeyboardInterrupt:
-        warnings.warn(f"interrupted; the history holds {len(run.rows)} epochs", stacklevel=2)
-    except Exception as error:
-        error.history = History(run.rows, run.best_epoch)
-        error.add_note(f"in epoch {run.epoch}, after {run.batch} batches; see error.history")
-        raise
-    finally:
-        run.tell("after_training")
-    return History(run.rows, run.best_epoch)
+            run.tell("after_epoch", outputs=[])
+    return History(rows=run.rows, frame=pd.DataFrame(run.rows), best_epoch=run.best_epoch)
 
 
-class Run(SimpleNamespace):
-    """A training at work: what its parts are shown, and may change.
+class History(SimpleNamespace):
+    """A training: what its parts are shown while it is at work, and what is left of it.
 
-    Beside the arguments of `fit` under their names:
+    `fit` returns what is left:
+
+    Attributes:
+        rows: a dict an epoch.
+        frame: the same as a DataFrame: losses and accuracies, the learning rate it ended on,
+            seconds.
+        best_epoch: that whose weights were kept, as `KeepBest` prefers, from 1; 0 if there is none.
+
+    While it is at work it has the arguments of `fit` under their names, `rows`, `best_epoch`, and:
 
     Attributes:
         measured: the model that is validated and kept; an average of weights puts itself here.
         feed: what the batches of this epoch come from: the train loader, or what is left of it.
-        epoch: the one at work, from 1; 0 outside of `fit`.
-        outputs: logits and targets of this epoch's steps; `batch` is how many there are.
-        images, targets, loss: of the step at hand.
-        rows: of the history, a dict an epoch.
-        best_epoch: which of them `KeepBest` prefers.
+        epoch: the one at work, from 1.
+        outputs: logits and targets of this epoch's steps.
+        batch, images, targets, loss: of the step at hand; `batch` is its number, from 1.
+        device: the model's.
         stop: set it, and this epoch is the last.
 
     A part is any object with methods that are named for the moments it waits for. Each is given
-    the run: `before_training`; `before_epoch`; `before_step`, with the gradients there and no
+    the training: `before_training`; `before_epoch`; `before_step`, with the gradients there and no
     weight moved; `after_step`; `before_keeping`, when weights are about to be kept or written: the
     time to read what lies on the device; `after_epoch`, with the epoch's row at the end of `rows`;
     `after_training`, also after an error or Ctrl-C. Where it has them, these count, too:
@@ -283,49 +270,15 @@ class Run(SimpleNamespace):
     >>> class Countdown:
     ...     def after_epoch(self, run):
     ...         print(run.epochs - run.epoch, "to go")
-    >>> Run(parts=[Countdown()], epochs=3, epoch=1).tell("after_epoch")
+    >>> History(parts=[Countdown()], epochs=3, epoch=1).tell("after_epoch")
     2 to go
     """
-
-    parts = rows = valid_loader = ()
-    autocast = stop = False
-    epoch = epochs = best_epoch = 0
-
-    @property
-    def batch(self) -> int:
-        """The step at hand, from 1."""
-        return len(self.outputs)
 
     def tell(self, event: str, **news: Any) -> None:
         """Note the news, and call the method of this name of every part that has one."""
         vars(self).update(news)
-        try:
-            for part in sorted(self.parts, key=lambda part: getattr(part, "order", 0)):
-                getattr(part, event, lambda run: None)(self)
-        except Exception as error:  # At the end of a training, too.
-            error.history = History(self.rows, self.best_epoch)
-            raise
-
-
-@dataclass
-class History:
-    """What each epoch gave.
-
-    Attributes:
-        rows: a dict an epoch.
-        best_epoch: that whose weights were kept, from 1; 0 if there is none.
-
-    >>> History([{"epoch": 1, "valid_accuracy": 0.6}]).frame["valid_accuracy"].tolist()
-    [0.6]
-    """
-
-    rows: list[dict[str, float]]
-    best_epoch: int = 0
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row an epoch: losses and accuracies, the learning rate it ended on, seconds."""
-        return pd.DataFrame(self.rows)
+        for part in sorted(self.parts, key=lambda part: getattr(part, "order", 0)):
+            getattr(part, event, lambda run: None)(self)
 
 
 def train_mode(model: nn.Module) -> None:

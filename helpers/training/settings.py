@@ -1,11 +1,13 @@
 """What decides the numbers of a training, so that no file of another one is gone on with."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import partial
-from inspect import getclosurevars, isfunction
+from inspect import getclosurevars, isfunction, signature
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from helpers.training.checkpoints import generators
 from helpers.training.wrappers import bare
+
+RANDOM = torch.Generator, random.Random, np.random.Generator, np.random.RandomState
 
 
 def check_settings(settings: dict[str, Any], run: Any) -> None:
@@ -24,48 +29,64 @@ def check_settings(settings: dict[str, Any], run: Any) -> None:
     moving += [name for name in first if now.get(name) != first[name] and name not in moving]
 
 
-def check_state(
-    state: Mapping[str, Any], settings: Mapping[str, Any], notes: Mapping[str, Any], path: Path
-) -> None:
+def check_state(state: dict, settings: dict, notes: dict, path: Path) -> None:
     """Refuse a file of another training, naming what differs and both values."""
-    if not state.get("settings") or not {"trained", "feeding", "best_epoch"} <= state.keys():
+    if not state.get("settings") or not {"trained", "began", "best_epoch"} <= state.keys():
         raise ValueError(
             f"{path} was written by an older version or by a copy without guards, or holds weights "
-            "alone: none that can be gone on with; load_checkpoint reads it: train anew from it, "
-            "with resume=False"
+            "alone; load_checkpoint reads it: train anew from it, with resume=False"
         )
-    classes = "notes['classes']"
+    classes, moving = "notes['classes']", state["settings"]["moving"]
     saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
     here = settings["first"] | {classes: (state["notes"] | notes).get("classes")}
-    names = {**saved, **here}.keys() - state["settings"]["moving"]
-    differ = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    names = sorted((saved.keys() | here.keys()).difference(moving))
+    pairs = [(name, saved.get(name), here.get(name)) for name in names]
+    differ = [f"{name}: {was} in the file, {now} here" for name, was, now in pairs if was != now]
     if differ:
-        lines = [f"{n}: {saved.get(n)} in the file, {here.get(n)} here" for n in differ]
+        mend = f"({len(differ)} differ) make them the same, or pass resume=False to start anew"
+        raise ValueError("\n".join([f"{path} is of another training:", *differ[:5], mend]))
+    settings |= state["settings"]
+
+
+def check_feeding(loader: Any) -> None:
+    """Refuse a loader with state that no checkpoint holds, naming where, unless it can skip."""
+    if "skip" in signature(getattr(loader, "set_epoch", print)).parameters:
+        return
+    known = [id(each) for each in generators(loader).values()]
+    found = _walk("train_loader", loader, _attributes)
+    lost = [name for name, x in found if isinstance(x, RANDOM) and id(x) not in known]
+    others = [name for name in ("persistent_workers", "state_dict") if getattr(loader, name, None)]
+    for name in lost + [f"train_loader.{name}" for name in others]:
         raise ValueError(
-            "\n".join([f"{path} is of another training:", *lines[:5]])
-            + f"\n({len(lines)} differ) make them the same, or pass resume=False to start anew"
+            f"{name} has random state that no checkpoint holds; give the DataLoader or its "
+            "RandomSampler a torch.Generator, let all else draw from the global ones, and keep no "
+            "persistent workers; or give the loader set_epoch(epoch, skip)"
         )
 
 
-def check_feeding(loader: Any, found: Mapping[str, Any]) -> None:
-    """Refuse a loader with random state that no checkpoint holds, naming where."""
-    kept_alive = ["persistent_workers"] if getattr(loader, "persistent_workers", False) else []
-    lost = kept_alive + [n for n, each in found.items() if not isinstance(each, torch.Generator)]
-    if lost:
-        raise ValueError(
-            f"train_loader: {lost[0]} has random state that no checkpoint holds; use a torch."
-            "Generator, and no persistent workers, or give the loader set_epoch(epoch, skip)"
-        )
+def _walk(name: str, thing: Any, contents: Callable, depth: int = 6) -> Iterator[tuple[str, Any]]:
+    """A thing and what it stands on, under dotted names."""
+    yield name, thing
+    for key, value in contents(thing).items() if depth else ():
+        yield from _walk(f"{name}.{key}" if name else str(key), value, contents, depth - 1)
+
+
+def _attributes(thing: Any) -> Mapping[Any, Any]:
+    inside = _inner_items(thing) or getattr(thing, "__dict__", {})
+    if isinstance(thing, (*RANDOM, type, ModuleType)):
+        return {}
+    if getattr(thing, "num_workers", 0):  # Each of them has a dataset of its own.
+        return {key: value for key, value in inside.items() if key != "dataset"}
+    return inside
 
 
 def named_parts(run: Any) -> dict[str, Any]:
     """The parts of a training, by kind and number."""
     kinds = [type(part).__name__ for part in run.parts]
-    names = [f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
-    return dict(zip(names, run.parts, strict=True))
+    return {f"{kind} {kinds[:i].count(kind)}": run.parts[i] for i, kind in enumerate(kinds)}
 
 
-def inner_items(thing: Any) -> Mapping[Any, Any] | None:
+def _inner_items(thing: Any) -> Mapping[Any, Any] | None:
     if isinstance(thing, list | tuple) and len(thing) < 100:
         plain = bool | int | float | str | Path | None
         return {} if all(isinstance(x, plain) for x in thing) else dict(enumerate(thing))
@@ -99,24 +120,16 @@ def describe_run(run: Any) -> dict[str, str]:
         "autocast": run.autocast,
         "parts": {n: p for n, p in named_parts(run).items() if not getattr(p, "looks_on", False)},
     }
-    return dict(_flatten("", things, depth=6))
+    found = _walk("", things, _contents)
+    return {name: _text(thing) for name, thing in found if not isinstance(thing, Mapping)}
 
 
 def _plain(name: str) -> str:
     return f".{name}".replace("._orig_mod", "")[1:]
 
 
-def _flatten(name: str, thing: Any, depth: int) -> Iterator[tuple[str, str]]:
-    """The public attributes of a thing, and of what it stands on, as text under dotted names."""
-    inside = _contents(thing) if depth else {}
-    if not isinstance(thing, Mapping):
-        yield name, _text(thing)
-    for key, value in inside.items():
-        yield from _flatten(f"{name}.{key}" if name else str(key), value, depth - 1)
-
-
 def _contents(thing: Any) -> Mapping[Any, Any]:
-    if (inside := inner_items(thing)) is not None:
+    if (inside := _inner_items(thing)) is not None:
         return inside
     if isinstance(thing, Optimizer):
         how = {"capturable", "foreach", "fused", "params"}
@@ -146,7 +159,7 @@ def _contents(thing: Any) -> Mapping[Any, Any]:
 
 def _text(thing: Any) -> str:
     """A short text by which a value is known again in another process, and after a move."""
-    thing = len(thing) if inner_items(thing) else thing  # What it holds comes line by line.
+    thing = len(thing) if _inner_items(thing) else thing  # What it holds comes line by line.
     if isinstance(thing, Tensor | np.ndarray | np.generic):
         size, shape = int(np.prod(thing.shape)), tuple(thing.shape)  # Every so many of many:
         rows = thing[:: size // 1_000_000 + 1] if shape else thing  # A memory map stays on disk.

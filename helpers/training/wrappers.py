@@ -1,6 +1,5 @@
 """A model's weights under its own names, whatever it is wrapped in."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,59 +12,25 @@ def bare(model: nn.Module) -> nn.Module:
     >>> bare(nn.DataParallel(layer)) is layer
     True
     """
-    while inner := [part for name, part in model.named_children() if _wraps(model, name)]:
-        model = inner[0]
-    return model
+    parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
+    inner = model.module if isinstance(model, parallel) else getattr(model, "_orig_mod", None)
+    return model if inner is None else bare(inner)
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return `model.state_dict()` (no copy of it) under the names that the bare model has.
+    """Return the `state_dict()` of the bare model, compiled layers under their own names.
 
     >>> list(plain_state(nn.DataParallel(nn.Linear(2, 2))))
     ['weight', 'bias']
     """
-    return {_plain_name(model, name): value for name, value in model.state_dict().items()}
+    return {name.replace("_orig_mod.", ""): x for name, x in bare(model).state_dict().items()}
 
 
-def load_plain_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy what `plain_state` returned into a model, in whatever wrappers, all of it or nothing.
-
-    Raises:
-        ValueError: naming the first tensor that is missing, left over or of another shape.
-
-    >>> layer = nn.Linear(2, 2)
-    >>> load_plain_state(nn.DataParallel(layer), plain_state(nn.Linear(2, 2)))
-    """
+def check_names(state: dict[str, Any], model: nn.Module) -> None:
+    """Refuse what is no `plain_state` of such a model; shapes are for `load_state_dict` to see."""
     own = plain_state(model)
-    check_fits(state, own)
-    model.load_state_dict(dict(zip(model.state_dict(), map(state.get, own), strict=True)))
-
-
-def check_fits(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse weights of another model, naming the first that does not fit."""
-    for name in [*own, *state]:
-        if name not in state:
-            problem = "is missing"
-        elif name not in own:
-            problem = "is no tensor of this model"
-        else:
-            found, wanted = (getattr(each[name], "shape", None) for each in (state, own))
-            if found == wanted:
-                continue
-            problem = f"has shape {tuple(found or ())}, this model's {tuple(wanted or ())}"
-        raise ValueError(f"state: {name} {problem}; build the model that was saved")
-
-
-def _wraps(module: nn.Module | None, name: str) -> bool:
-    # A model may have a part that is honestly called "module", but hardly one called "_orig_mod".
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    return name == "_orig_mod" or (name == "module" and isinstance(module, parallel))
-
-
-def _plain_name(module: nn.Module | None, name: str) -> str:
-    kept = []
-    for part in name.split("."):
-        if not _wraps(module, part):
-            kept.append(part)
-        module = getattr(module, "_modules", {}).get(part)
-    return ".".join(kept)
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is no tensor of this model" for name in state if name not in own]
+    if list(state) != list(own):  # Values are taken by place.
+        problem = [*problems, "the tensors stand in another order"][0]
+        raise ValueError(f"state: {problem}; build the model that was saved")

@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import helpers
 from helpers.data import Augment, BatchLoader, CardDataset, decode_pictures, find_cards

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from timing import measure_autocast
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.data import find_cards, make_loaders
 from helpers.data.augment import LIGHT

@@ -240,7 +240,7 @@ def fork_and_save(path, state, sent, moment):
             os.fsync = plant("fsync", fsync)
         Path.replace = plant("rename", replace) if "rename" in moment else replace
         if moment == "while writing":
-            shutil.copymode = lambda *names: os.kill(os.getpid(), sent)
+            Path.chmod = lambda *names: os.kill(os.getpid(), sent)
         save_checkpoint(path, state, keep=3)
         if moment == "after all":
             os.kill(os.getpid(), sent)
@@ -277,9 +277,10 @@ def test_killed_while_saving(tmp_path, moment, newest):
 
 @posix_only
 @forks
-def test_what_another_process_is_writing_is_left_to_it(tmp_path):
+@pytest.mark.parametrize("moment", ["before fsync 0", "before rename 0"])
+def test_what_another_process_is_writing_is_left_to_it(tmp_path, moment):
     path = tmp_path / "run.pt"
-    child = fork_and_save(path, {"epoch": 1}, signal.SIGSTOP, "before fsync 0")
+    child = fork_and_save(path, {"epoch": 1}, signal.SIGSTOP, moment)
     os.waitpid(child, os.WUNTRACED)
     (tmp_path / ".run.pt-left0ver").touch()  # As version 0.1 named them.
     others = [tmp_path / ".run.pth-left0ver", tmp_path / ".run.pt-backup"]

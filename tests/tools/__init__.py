@@ -1,1 +1,1 @@
-"""What sets up the environment and checks it; `make` runs these."""
+"""What sets up the environment and the learner's folder, and checks them; `make` runs these."""

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from helpers.data.drawing.shapes import (
+    Box,
     Colour,
     Pen,
     is_dark,
@@ -44,11 +45,11 @@ class Sitter:
     side: int
 
 
-def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour) -> Palette:
+def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour, novelty: float) -> Palette:
     """Choose full colour, or line art in one ink, or a print in a few tones of it."""
     dark_paper = is_dark(paper)
     kinds = {"classic": 52, "muted": 10, "bright": 9, "pastel": 4, "line": 12, "tones": 13}
-    kind = pick(rng, {"line": 45, "tones": 55} if dark_paper else kinds)
+    kind = pick(rng, {"line": 45, "tones": 55}) if dark_paper else pick(rng, kinds, novelty)
     if kind == "line":
         return Palette(ink, paper, mix(paper, ink, rng.choice([0, 0.3, 1])), [paper, paper, ink])
     if kind == "tones":
@@ -67,7 +68,7 @@ def choose_palette(rng: np.random.Generator, paper: Colour, ink: Colour) -> Pale
 
 def draw_court(
     image: Image.Image,
-    box: tuple[float, float, float, float],
+    box: Box,
     rank: str,
     suit: str,
     palette: Palette,
@@ -101,15 +102,12 @@ def draw_court(
 
 def draw_half(pen: Pen, rank: str, suit: str, palette: Palette, rng: np.random.Generator) -> None:
     """Draw one figure from the top of its hat to its waist, mirrored half of the time."""
-    if rng.random() < 0.25:
-        # Decks disagree on who wears what, and only the index is sure to tell.
-        rank = str(rng.choice(list(HATS)))
-    pieces = [draw_robe, draw_hair, draw_face, HATS[rank]]
+    pieces = [draw_robe, draw_hair, draw_head, HATS[rank]]
     weapon = WEAPONS[rank][int(rng.integers(len(WEAPONS[rank])))]
     # A sword stands behind the head, a flower before the chest.
     pieces.insert(0 if rank == "king" and rng.random() < 0.6 else len(pieces), weapon)
     who = Sitter(rank, suit, palette, rng, side=1 if rng.random() < 0.5 else -1)
-    head = pen.widened(rng.uniform(0.95, 1.4))
+    head = pen.widened(rng.uniform(1.0, 1.45))
     for piece in pieces:
         piece(head if piece in HEAD else pen, who)
 
@@ -127,8 +125,8 @@ def cloth_of(
 def draw_robe(pen: Pen, who: Sitter) -> None:
     """Draw shoulders, sleeves, a breast panel, bands and a collar."""
     rng, palette = who.rng, who.palette
-    width = rng.uniform(0.8, 1.1)
-    shoulder, hip = rng.uniform(0.42, 0.5), rng.uniform(0.6, 0.8)
+    width = rng.uniform(0.9, 1.2)
+    shoulder, hip = rng.uniform(0.4, 0.5), rng.uniform(0.48, 0.75)
     outline = [(-0.3, shoulder), (-width, hip), (-width, 1.02), (width, 1.02), (width, hip)]
     pen.shape([*outline, (0.3, shoulder)], cloth_of(pen, palette, rng))
     sleeve = cloth_of(pen, palette, rng)
@@ -141,7 +139,7 @@ def draw_robe(pen: Pen, who: Sitter) -> None:
     panel = rng.uniform(0.12, 0.25)
     breast = [(-panel, shoulder), (panel, shoulder), (panel * 1.3, 1.02), (-panel * 1.3, 1.02)]
     pen.shape(breast, cloth_of(pen, palette, rng, 0.8))
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(2, 8)):
         x, y, drop = rng.uniform((-0.6, 0.5, 0.15), (0.6, 0.75, 0.4))
         end = x + drop * who.side
         band = [(x, y), (x + 0.16, y), (end + 0.16, y + drop), (end, y + drop)]
@@ -165,7 +163,7 @@ def draw_hair(pen: Pen, who: Sitter) -> None:
             pen.disc(x * spread, y, 0.10, 0.05, who.palette.hair)
 
 
-def draw_face(pen: Pen, who: Sitter) -> None:
+def draw_head(pen: Pen, who: Sitter) -> None:
     """Draw a face looking to one side, with a beard if it is a king's."""
     pen.disc(0, 0.29, 0.22, 0.13, who.palette.skin)
     if who.rank == "king":
@@ -259,12 +257,13 @@ def draw_flower(pen: Pen, who: Sitter) -> None:
 
 def draw_sign(pen: Pen, who: Sitter) -> None:
     """Draw an orb or a large suit sign on the chest."""
-    x, y = pen.at(0, 0.75)
+    (x, y), (width, height) = pen.at(0, 0.75), pen.image.size
     span = (pen.right - pen.left) * who.rng.uniform(0.12, 0.25)
-    stamp(pen.image, suit_mask(who.suit, "classic"), who.palette.line, (x, y), (span, span))
+    centre, size = (x / width, y / height), (span / width, span / height)
+    stamp(pen.image, suit_mask(who.suit, "classic"), who.palette.line, centre, size)
 
 
-HEAD = (draw_hair, draw_face, draw_crown, draw_tiara, draw_cap)
+HEAD = (draw_hair, draw_head, draw_crown, draw_tiara, draw_cap)
 HATS = {"king": draw_crown, "queen": draw_tiara, "jack": draw_cap}
 WEAPONS = {
     "king": (draw_sword, draw_sword, draw_axe, draw_sign),
@@ -275,7 +274,7 @@ WEAPONS = {
 
 def draw_jester(
     image: Image.Image,
-    box: tuple[float, float, float, float],
+    box: Box,
     palette: Palette,
     rng: np.random.Generator,
 ) -> None:

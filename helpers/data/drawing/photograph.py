@@ -29,56 +29,57 @@ BACKGROUNDS = {
 WATERMARKS = ("photohouse", "cardpix", "sample", "PREVIEW", "imagebarn", "(c) pixfarm", "stockyard")
 
 
-def photograph(card: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+def photograph(
+    card: Image.Image, rng: np.random.Generator, size: int, novelty: float
+) -> Image.Image:
     """Turn a printed card into a photograph or scan of it.
 
     Args:
-        card: RGB, square and larger than `size`; the card fills it to its edges.
+        card: RGB, the flat face; it fills the square photograph, but for a margin.
         size: side of the photograph in pixels.
+        novelty: from 0, a plain scan, to 1: how often and how far the picture departs from it.
     """
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 * novelty:
         card = age_paper(card, rng)
-    picture = place(card, rng, size)
-    if rng.random() < 0.12:
+    picture = place(card, rng, size, novelty)
+    if rng.random() < 0.12 * novelty:
         picture = watermark(picture, rng)
-    picture = light(picture, rng)
-    return record(picture, rng)
+    picture = light(picture, rng, novelty)
+    return record(picture, rng, novelty)
 
 
 def age_paper(card: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Give the paper stains, folds, a weave, grain, or wear that eats into the ink."""
-    side = card.width
-    pixels = np.asarray(card, np.float32)
-    kind = pick(rng, {"grain": 30, "stains": 30, "folds": 12, "weave": 13, "worn": 15})
+    """Give the paper stains, folds, grain, or wear that eats into the ink."""
+    size, pixels = card.size, np.asarray(card, np.float32)
+    kind = pick(rng, {"grain": 30, "stains": 30, "folds": 15, "worn": 15})
     strength = rng.uniform(0.3, 1)
     if kind == "grain":
-        shade = 1 + 0.06 * strength * rng.standard_normal((side, side), np.float32)
+        shade = 1 + 0.06 * strength * rng.standard_normal(pixels.shape[:2], np.float32)
     elif kind == "stains":
-        shade = 1 + 0.14 * strength * soft_noise(rng, side, int(rng.integers(3, 24)))
+        shade = 1 + 0.14 * strength * soft_noise(rng, size, int(rng.integers(3, 24)))
     elif kind == "folds":
-        shade = 1 - 0.25 * strength * np.abs(np.sin(3 * soft_noise(rng, side, 5))) ** 6
-    elif kind == "weave":
-        wave = np.sin(np.arange(side) * rng.uniform(0.4, 1.6)).astype(np.float32)
-        shade = 1 + 0.05 * strength * (wave[:, None] + wave[None])
+        shade = 1 - 0.25 * strength * np.abs(np.sin(3 * soft_noise(rng, size, 5))) ** 6
     else:
-        worn = np.clip(soft_noise(rng, side, int(rng.integers(20, 80))) - 0.9, 0, 1)[..., None]
+        worn = np.clip(soft_noise(rng, size, int(rng.integers(20, 80))) - 0.9, 0, 1)[..., None]
         return to_image(pixels + (230 - pixels) * worn * strength)
-    edge = np.minimum(np.linspace(0, 1, side), np.linspace(1, 0, side)).astype(np.float32)
-    brown = 0.3 * strength * (1 - np.minimum(8 * np.minimum(edge[:, None], edge[None]), 1))
-    tint = np.array([0.4, 0.7, 1.2], np.float32) * brown[..., None] if kind == "stains" else 0
+    x, y = (np.minimum(np.linspace(0, 1, side), np.linspace(1, 0, side)) for side in size)
+    brown = 0.3 * strength * (1 - np.minimum(8 * np.minimum(y[:, None], x[None]), 1))
+    tint = np.array([0.4, 0.7, 1.2]) * brown[..., None] if kind == "stains" else 0
     return to_image(pixels * shade[..., None] * (1 - tint))
 
 
-def place(card: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+def place(card: Image.Image, rng: np.random.Generator, size: int, novelty: float) -> Image.Image:
     """Lay the card on a background and look at it from a point not quite above it."""
-    framing = pick(rng, {name: row[0] for name, row in FRAMINGS.items()})
+    framing = pick(rng, {name: row[0] for name, row in FRAMINGS.items()}, novelty)
     _, low, high, degrees, skew = FRAMINGS[framing]
     corners = card_corners(rng, size, rng.uniform(low, high), rng.normal(0, degrees), skew)
-    coefficients = homography(corners, card.width)
+    coefficients = homography(corners, card.size)
     warp = (Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR)
     mask = Image.new("L", card.size)
     radius = max(1, round(card.width * rng.choice([0.0, 0.02, 0.045, 0.06])))
-    ImageDraw.Draw(mask).rounded_rectangle((1, 1, card.width - 2, card.width - 2), radius, fill=255)
+    ImageDraw.Draw(mask).rounded_rectangle(
+        (1, 1, card.width - 2, card.height - 2), radius, fill=255
+    )
     card = card.copy()
     card.putalpha(mask)
     card = card.transform((size, size), *warp)
@@ -107,9 +108,10 @@ def card_corners(
     return (corners + 0.5) * size
 
 
-def homography(corners: np.ndarray, side: int) -> tuple[float, ...]:
+def homography(corners: np.ndarray, size: tuple[int, int]) -> tuple[float, ...]:
     """Return the eight numbers that take each pixel of the picture back to one of the card."""
-    sources = np.array([(0, 0), (side, 0), (side, side), (0, side)], float)
+    width, height = size
+    sources = [(0, 0), (width, 0), (width, height), (0, height)]
     rows, values = [], []
     for (x, y), (u, v) in zip(corners, sources, strict=True):
         rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
@@ -121,7 +123,8 @@ def background(rng: np.random.Generator, size: int) -> Image.Image:
     """Return what the card lies on."""
     kind = pick(rng, BACKGROUNDS)
     if kind == "wood":
-        lines = soft_noise(rng, size, 16)[:, :1] * 0.5 + 0.15 * soft_noise(rng, size, 6)
+        lines = soft_noise(rng, (size, size), 16)[:, :1] * 0.5
+        lines = lines + 0.15 * soft_noise(rng, (size, size), 6)
         tone = np.array(jitter((140, 90, 50), rng, 25), np.float32)
         return to_image(tone * (1 + 0.3 * np.broadcast_to(lines, (size, size))[..., None]))
     if kind == "back":
@@ -173,33 +176,32 @@ def watermark(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def light(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def light(picture: Image.Image, rng: np.random.Generator, novelty: float) -> Image.Image:
     """Light the scene unevenly, tint it, and wash it out or darken it."""
     pixels = np.asarray(picture, np.float32)
-    if rng.random() < 0.35:
-        pixels = pixels * (1 + rng.uniform(0, 0.1) * soft_noise(rng, picture.width, 3))[..., None]
-    if rng.random() < 0.5:
+    if rng.random() < 0.35 * novelty:
+        pixels = pixels * (1 + rng.uniform(0, 0.1) * soft_noise(rng, picture.size, 3))[..., None]
+    if rng.random() < 0.5 * novelty:
         gain = rng.normal(1, 0.02, 3) * rng.choice([1.0, rng.uniform(0.75, 1.05)])
         low = abs(rng.normal(0, 25)) if rng.random() < 0.3 else 0.0
         pixels = low + pixels * (gain * (1 - low / 255)).astype(np.float32)
-    if rng.random() < 0.05:
-        pixels = np.broadcast_to(pixels @ np.float32([[0.3], [0.59], [0.11]]), pixels.shape)
-    return to_image(pixels)
+    picture = to_image(pixels)
+    return picture.convert("L").convert("RGB") if rng.random() < 0.05 * novelty else picture
 
 
-def record(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def record(picture: Image.Image, rng: np.random.Generator, novelty: float) -> Image.Image:
     """Lose what a lens, a sensor and earlier copies of the file lose."""
     size = picture.width
-    if rng.random() < 0.45:
+    if rng.random() < 0.45 * novelty:
         picture = picture.filter(ImageFilter.BoxBlur(size / 224 * abs(rng.normal(0, 1.1))))
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 * novelty:
         small = int(size * rng.uniform(0.28, 0.7))
         picture = picture.resize((small, small), Image.Resampling.BILINEAR)
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * novelty:
         noise = rng.standard_normal((size, size, 3), np.float32) * rng.uniform(1, 9)
         picture = to_image(np.asarray(picture, np.float32) + noise)
-    if rng.random() < 0.35:
+    if rng.random() < 0.35 * novelty:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=int(rng.integers(12, 70)))
         picture = Image.open(buffer).convert("RGB")

@@ -22,35 +22,35 @@ CAPTIONS = (
 )
 
 
-def draw_scene(side: int, rng: np.random.Generator, paper: Colour) -> Image.Image:
-    """Return a square picture of nothing in particular: a photograph, a painting, a text."""
+def draw_scene(size: tuple[int, int], rng: np.random.Generator, paper: Colour) -> Image.Image:
+    """Return a picture of nothing in particular: a photograph, a painting, a text."""
     kind = pick(rng, {"photograph": 28, "painting": 14, "sketch": 14, "person": 34, "text": 10})
-    image = Image.new("RGB", (side, side), paper)
+    image = Image.new("RGB", size, paper)
     tone = mix(paper, jitter((80, 50, 40), rng, 45), 0.75)
-    pen = Pen(image, (0, 0, side, side), tone)
+    pen = Pen(image, (0, 0, *size), tone)
     if kind == "sketch":
         draw_scribble(pen, rng)
     elif kind == "text":
         draw_text(pen, rng)
     elif kind == "person":
         if rng.random() < 0.2:
-            image.paste(tuple(int(value) for value in rng.integers(60, 256, 3)), (0, 0, side, side))
+            image.paste(tuple(int(value) for value in rng.integers(60, 256, 3)), (0, 0, *size))
         for _ in range(rng.integers(1, 3)):
             draw_person(pen, rng)
         if rng.random() < 0.3:
             image = image.convert("L").convert("RGB")
     else:
-        image = soft_picture(side, rng)
-        pen = Pen(image, (0, 0, side, side), (30, 25, 30))
+        image = soft_picture(size, rng)
+        pen = Pen(image, (0, 0, *size), (30, 25, 30))
         if kind == "painting":
             draw_blobs(pen, rng)
         else:
             draw_person(pen, rng)
-            image = image.filter(ImageFilter.BoxBlur(side / 150))
+            image = image.filter(ImageFilter.BoxBlur(size[1] / 150))
     return image
 
 
-def soft_picture(side: int, rng: np.random.Generator) -> Image.Image:
+def soft_picture(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """Return clouds of colour, as a background that is out of focus."""
     cells = int(rng.integers(3, 12))
     bumps = rng.normal(0, 1, (cells, cells, 3))
@@ -58,7 +58,7 @@ def soft_picture(side: int, rng: np.random.Generator) -> Image.Image:
     bumps += rng.uniform(0, 2) * bumps[..., :1]
     pixels = rng.uniform(30, 225, 3) + rng.uniform(20, 50) * bumps
     coarse = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    return coarse.resize((side, side), Image.Resampling.BICUBIC)
+    return coarse.resize(size, Image.Resampling.BICUBIC)
 
 
 def draw_scribble(pen: Pen, rng: np.random.Generator) -> None:
@@ -132,6 +132,6 @@ def draw_person(pen: Pen, rng: np.random.Generator) -> None:
 def draw_caption(image: Image.Image, rng: np.random.Generator, ink: Colour) -> None:
     """Print a line of small letters that nobody could read, as novelty cards do."""
     text = CAPTIONS[int(rng.integers(len(CAPTIONS)))]
-    centre = (image.width / 2, image.height * rng.choice([0.86, 0.9, 0.1]))
-    size = (image.width * rng.uniform(0.3, 0.55), image.height * rng.uniform(0.025, 0.05))
+    centre = (0.5, rng.choice([0.86, 0.9, 0.1]))
+    size = (rng.uniform(0.3, 0.55), rng.uniform(0.025, 0.05))
     stamp(image, text_mask(text, "DejaVuSerif-Italic"), ink, centre, size)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 Key = TypeVar("Key")
 
 MASK_HEIGHT = 160  # pixels: taller than nearly every stamp, so that masks are only ever reduced
@@ -28,9 +29,13 @@ DRAWN_SUITS = {
 SUIT_SHAPES = (*DRAWN_SUITS, *SIGN_FONTS)
 
 
-def pick(rng: np.random.Generator, weights: dict[Key, float]) -> Key:
-    """Draw one key of `weights`, each with a chance in proportion to its value."""
-    totals = np.cumsum(list(weights.values()))
+def pick(rng: np.random.Generator, weights: dict[Key, float], novelty: float = 1.0) -> Key:
+    """Draw one key of `weights`, each with a chance in proportion to its value.
+
+    The first is the ordinary choice; `novelty` scales the chances of all others.
+    """
+    usual, *others = weights.values()
+    totals = np.cumsum([usual, *(novelty * weight for weight in others)])
     return list(weights)[int(np.searchsorted(totals, rng.uniform(0, totals[-1]), side="right"))]
 
 
@@ -116,9 +121,17 @@ def stamp(
     centre: tuple[float, float],
     size: tuple[float, float],
     half_turn: bool = False,
-) -> None:
-    """Print `mask` in `paint` (a colour or a picture) onto `image`, resized to `size` pixels."""
-    width, height = (max(2, round(value)) for value in size)
+) -> Box:
+    """Print `mask` in `paint` (a colour or a picture) onto `image`; return the box it fills.
+
+    Args:
+        centre, size: x and y, as shares of the image's width and height.
+    """
+    width = max(2, round(size[0] * image.width))
+    height = max(2, round(size[1] * image.height))
+    left = round(centre[0] * image.width - width / 2)
+    top = round(centre[1] * image.height - height / 2)
+    box = (left, top, left + width, top + height)
     mask = mask.resize((width, height), Image.Resampling.BILINEAR)
     if isinstance(paint, Image.Image):
         paint = paint.resize((width, height), Image.Resampling.BILINEAR)
@@ -126,8 +139,8 @@ def stamp(
         mask = mask.transpose(Image.Transpose.ROTATE_180)
         if isinstance(paint, Image.Image):
             paint = paint.transpose(Image.Transpose.ROTATE_180)
-    left, top = round(centre[0] - width / 2), round(centre[1] - height / 2)
-    image.paste(paint, (left, top, left + width, top + height), mask)
+    image.paste(paint, box, mask)
+    return box
 
 
 def outline_of(mask: Image.Image, thickness: int) -> Image.Image:
@@ -137,10 +150,10 @@ def outline_of(mask: Image.Image, thickness: int) -> Image.Image:
     return Image.composite(Image.new("L", mask.size), mask, inside)
 
 
-def soft_noise(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
-    """Return smooth noise `(side, side)` around 0, about `cells` bumps across."""
+def soft_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> np.ndarray:
+    """Return smooth noise `(height, width)` around 0, about `cells` bumps across."""
     coarse = Image.fromarray(rng.normal(0, 1, (cells, cells)).astype(np.float32))
-    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+    return np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
 
 
 def pattern(
@@ -169,11 +182,11 @@ def pattern(
 class Pen:
     """Draws in a box of the picture where x runs from -1 to 1 and y from 0 down to 1."""
 
-    def __init__(self, image: Image.Image, box: tuple[float, float, float, float], line: Colour):
+    def __init__(self, image: Image.Image, box: Box, line: Colour):
         self.image, self.line = image, line
         self.draw = ImageDraw.Draw(image)
         self.left, self.top, self.right, self.bottom = box
-        self.width = max(1, round(image.width / 190))
+        self.width = max(1, round(image.height / 200))
 
     def widened(self, times: float) -> "Pen":
         """Return a pen for the same box stretched sideways about its middle."""

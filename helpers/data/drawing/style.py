@@ -59,11 +59,12 @@ PIP_PAINTS = {"flat": 82, "outline": 5, "inline": 3, "gloss": 5, "pattern": 2, "
 
 @dataclass
 class Style:
-    """How one card of a deck is printed; lengths are shares of the card's side."""
+    """How one card of a deck is printed; lengths are shares of the card's width and height."""
 
+    novelty: float  # from 0, an ordinary deck, to 1: how much of the unusual comes in
     paper: Colour
     ink: Colour
-    squash: float  # how much wider everything is for having been squashed to a square
+    squash: float  # share of the width that is as long as a share of the height, about 3.5 / 2.5
     font: str
     stroke: int
     index_height: float
@@ -78,37 +79,38 @@ class Style:
     jumbo: bool
 
 
-def choose_style(suit: str, rng: np.random.Generator) -> Style:
+def choose_style(suit: str, rng: np.random.Generator, novelty: float = 1.0) -> Style:
     """Choose paper, ink, type and sizes, most often those of an ordinary deck."""
-    paper = jitter(pick(rng, PAPERS), rng, 4)
+    paper = jitter(pick(rng, PAPERS, novelty), rng, 4)
     jumbo = rng.random() < 0.22
     return Style(
+        novelty=novelty,
         paper=paper,
-        ink=choose_ink(suit, paper, rng),
+        ink=choose_ink(suit, paper, rng, novelty),
         squash=rng.uniform(1.15, 1.5) if rng.random() < 0.85 else 1.0,
         font=pick(rng, FONTS),
         stroke=int(rng.choice([0, 0, 0, 3, 7])),
-        index_height=rng.uniform(0.15, 0.26) if jumbo else rng.uniform(0.08, 0.155),
+        index_height=rng.uniform(0.15, 0.26) if jumbo else rng.uniform(0.09, 0.155),
         index_width=rng.uniform(0.62, 1.0) * rng.uniform(0.85, 1.25),
-        index_suit=rng.uniform(0.55, 1.0) if rng.random() < 0.95 else 0.0,
-        index_order=pick(rng, {"below": 92, "beside": 3, "above": 2, "apart": 3}),
+        index_suit=0.0 if rng.random() < 0.05 * novelty else rng.uniform(0.55, 1.0),
+        index_order=pick(rng, {"below": 92, "beside": 3, "above": 2, "apart": 3}, novelty),
         inset=(rng.uniform(0.008, 0.06), rng.uniform(0.012, 0.07)),
         four_corners=rng.random() < 0.17,
-        bottom=pick(rng, {"turned": 90, "upright": 4, "none": 6}),
+        bottom=pick(rng, {"turned": 90, "upright": 4, "none": 6}, novelty),
         pip_shape=SUIT_SHAPES[int(rng.integers(len(SUIT_SHAPES)))],
-        pip_paint=pick(rng, DARK_PAINTS if is_dark(paper) else PIP_PAINTS),
+        pip_paint=pick(rng, DARK_PAINTS if is_dark(paper) else PIP_PAINTS, novelty),
         jumbo=jumbo,
     )
 
 
-def choose_ink(suit: str, paper: Colour, rng: np.random.Generator) -> Colour:
+def choose_ink(suit: str, paper: Colour, rng: np.random.Generator, novelty: float) -> Colour:
     """Choose the colour of a suit: red or black as a rule, pale on dark paper."""
     red = suit in ("diamonds", "hearts", JOKER)
     if is_dark(paper):
         if red and paper[0] < 120 and rng.random() < 0.35:
             return jitter((225, 40, 45), rng, 10)
         return jitter(pick(rng, PALE_INKS), rng, 6)
-    scheme = pick(rng, {"standard": 88, "four": 5, "single": 5, "odd": 2})
+    scheme = pick(rng, {"standard": 88, "four": 5, "single": 5, "odd": 2}, novelty)
     if scheme == "four" and suit in SUITS:
         return jitter(FOUR_COLOURS[suit], rng, 14)
     if scheme == "odd":

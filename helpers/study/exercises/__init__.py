@@ -1,18 +1,16 @@
-"""All exercises, in the order of the notebooks: the task, right and wrong solutions, the cases."""
+"""All exercises, one file a notebook: the task, right and wrong solutions, the cases."""
 
-from helpers.study.exercises import bugs, data, evaluation, models, training
+from importlib import import_module
+from pkgutil import iter_modules
+
 from helpers.study.exercises.exercise import Exercise
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for exercise in sorted(
-        (
-            *data.EXERCISES,
-            *models.EXERCISES,
-            *training.EXERCISES,
-            *evaluation.EXERCISES,
-            *bugs.EXERCISES,
-        ),
-        key=lambda exercise: exercise.notebook,
-    )
-}
+
+def _collect() -> dict[str, Exercise]:
+    names = sorted(module.name for module in iter_modules(__path__))
+    modules = [import_module(f"{__name__}.{n}") for n in names if n.startswith("notebook_")]
+    found = [each for module in modules for each in vars(module).values()]
+    return {each.name: each for each in found if isinstance(each, Exercise)}
+
+
+EXERCISES: dict[str, Exercise] = _collect()

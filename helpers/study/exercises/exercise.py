@@ -1,43 +1,182 @@
-"""What an exercise is."""
+"""What an exercise is, and what its references and cases are written with."""
 
-from collections.abc import Callable, Mapping
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-def call(solution: Callable[..., Any], *arguments: Any) -> Any:
-    """Put a function to the test: call it."""
-    return solution(*arguments)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def call(solution: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Put a function to the test: what it returns, and what became of its arguments."""
+    return {"": solution(*arguments), "afterwards, argument": state_of(list(arguments))}
+
+
+def state_of(thing: Any) -> Any:
+    """What can be compared of a thing that an attempt had in its hands, gradients and modes too."""
+    if isinstance(thing, nn.Module):
+        modules = [module for _, module in thing.named_modules()]
+        return {
+            "weights": {name: value.clone() for name, value in thing.state_dict().items()},
+            "gradients": [parameter.grad for parameter in thing.parameters()],
+            "trained": [parameter.requires_grad for parameter in thing.parameters()],
+            "training mode": [module.training for module in modules],
+            "hooks": [sum(len(getattr(m, hooks)) for hooks in HOOKS) for m in modules],
+        }
+    if isinstance(thing, Optimizer):
+        return state_of(thing.state_dict())
+    if isinstance(thing, Tensor):
+        return thing if thing.grad is None else {"": thing, "gradient": thing.grad}
+    if isinstance(thing, dict):
+        return {key: state_of(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [state_of(value) for value in thing]
+    return thing if isinstance(thing, bool | int | float | str) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
     """One exercise, and all that the judge knows of it.
 
-    A solution is right if `run` returns for it what it returns for `reference`, on every case. A
-    mistake is a solution, too: whoever's attempt behaves like it gets its hint.
+    A solution is right if `run` returns for it what it returns for `reference`, on every case. The
+    judge itself adds to the cases: gradients, another memory layout and, where asked for, float64.
 
     Attributes:
-        name: what `check` is called with.
-        notebook: number of the notebook it closes.
-        difficulty: easy, medium or hard.
-        minutes: how long it may take.
+        notebook: number of the notebook it closes; "14" for a drill.
+        task: what is to be written, in a sentence.
+        minutes: how long it may take; easy up to 10, hard above 20.
         reference: a right solution; a helper where there is one.
-        cases: makes the arguments of each case anew, by a line that describes them; the smallest
-            come first.
-        mistakes: a solution with a typical mistake for each hint.
-        also_right: a right solution in another style.
+        cases: makes the arguments of each case anew; the smallest come first.
+        mistakes: hints; whoever's attempt behaves like the mistake gets its hint. A mistake is an
+            edit of the reference, pairs of old text and new, or another solution.
+        also_right: right solutions in other styles, PyTorch's own among them.
+        hints: one step more each: what to think of, the formula, the outline.
+        name: what `check` is called with; that of the reference, unless it is given.
+        stub: the cell to fill in, without its last line; made from the reference, unless given.
+        given: the edits that make of the reference the faulty program that is to be mended; it is
+            the cell to fill in, unless there is a stub.
         run: takes a solution and the arguments of a case, and returns what is to be compared.
-        given: the faulty program that is to be mended; an attempt that behaves like it is none.
+        gradients: by which arguments the answer is differentiated where that of the reference can
+            be; None for all tensors of floats.
+        doubles: whether it has to work in float64, too; the stub says so.
+        dtypes: whether the answer's dtype must be the same, and not only its kind.
+        seconds: that all cases of an attempt may take.
+        expected: what `run` returns of a right solution, from the arguments of a case; where the
+            reference takes too long to be run for every attempt.
+        link: the notebook and heading that teach it, such as "03_a_model_from_scratch.ipynb#Sizes".
     """
 
-    name: str
     notebook: str
-    difficulty: Literal["easy", "medium", "hard"]
+    task: str
     minutes: int
     reference: Any
-    cases: Callable[[], Mapping[str, tuple[Any, ...]]]
-    mistakes: Mapping[str, Any]
-    also_right: Any
+    cases: Callable[[], Sequence[tuple[Any, ...]]]
+    mistakes: Mapping[str, tuple[str, ...] | Callable[..., Any]]
+    also_right: tuple[Any, ...] = ()
+    hints: tuple[str, ...] = ()
+    name: str = ""
+    stub: str = ""
+    given: tuple[str, ...] = ()
     run: Callable[..., Any] = call
-    given: Any = None
+    gradients: tuple[str, ...] | None = None
+    doubles: bool = False
+    dtypes: bool = False
+    seconds: float = 1.5
+    expected: Callable[..., Any] | None = None
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        name = self.name or self.reference.__name__
+        object.__setattr__(self, "name", name)  # The way of a frozen dataclass.
+
+    @property
+    def difficulty(self) -> Literal["easy", "medium", "hard"]:
+        return "easy" if self.minutes <= 10 else "medium" if self.minutes <= 20 else "hard"
+
+    @property
+    def cell(self) -> str:
+        """The source of the blank cell, which ends with its `check`."""
+        stub = self.stub or make_stub(self.reference, self._given_body())
+        name = next(n.name for n in ast.parse(stub).body[::-1] if hasattr(n, "name"))
+        return f'{stub.strip()}\n\n\ncheck("{self.name}", {name})'
+
+    def _given_body(self) -> str:
+        if not self.given:
+            return "    ...\n"
+        source = edited(self.reference, *self.given)
+        first = ast.parse(source).body[0].body[1]  # After the docstring.
+        return "\n".join(source.splitlines()[first.lineno - 1 :])
+
+    def mistake(self, hint: str) -> Any:
+        """The solution that makes the mistake of this hint."""
+        mistake = self.mistakes[hint]
+        return edit(self.reference, *mistake) if isinstance(mistake, tuple) else mistake
+
+    def broken(self) -> Any:
+        """The program that is to be mended; None where there is none."""
+        return edit(self.reference, *self.given) if self.given else None
+
+
+def source_of(solution: Any) -> str:
+    """The source of a function or class, without its decorators and at the left margin."""
+    source = textwrap.dedent(inspect.getsource(solution))
+    return "\n".join(source.splitlines()[ast.parse(source).body[0].lineno - 1 :]) + "\n"
+
+
+def edited(solution: Any, *pairs: str) -> str:
+    """The source of a function or class, pieces of it exchanged: old, new, old, new, ...
+
+    Raises:
+        ValueError: if an old piece is not in the source, or more than once.
+    """
+    source = source_of(solution)
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        if source.count(old) != 1:
+            raise ValueError(f"{old!r} is {source.count(old)} times in {solution.__name__}")
+        source = source.replace(old, new)
+    return source
+
+
+def edit(solution: Any, *pairs: str) -> Any:
+    """A function or class with pieces of its source exchanged, as `edited` does."""
+    return define(edited(solution, *pairs), solution)
+
+
+def define(source: str, solution: Any) -> Any:
+    """What a source defines in the place of a solution, with all that is known to that one."""
+    namespace = dict(vars(sys.modules[solution.__module__]))
+    exec(compile(source, f"<{solution.__name__}, edited>", "exec"), namespace)
+    return namespace[ast.parse(source).body[-1].name]
+
+
+def make_stub(solution: Any, body: str = "    ...\n") -> str:
+    """The signature and docstring of a function, without types, and nothing in it but `body`."""
+    function = ast.parse(source_of(solution)).body[0]
+    function.returns = None
+    for argument in function.args.args + function.args.kwonlyargs:
+        argument.annotation = None
+    quoted = textwrap.indent(f'"""{ast.get_docstring(function)}"""', "    ")
+    return f"def {function.name}({ast.unparse(function.args)}):\n{quoted}\n{body}"
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    """Random numbers of a shape."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def fill(module: nn.Module) -> nn.Module:
+    """Give parameters values that follow from their shapes, whatever their names and order."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            wave = torch.sin(1.0 + torch.arange(parameter.numel())).view_as(parameter)
+            wide = parameter.ndim > 1
+            parameter.copy_(wave / parameter[0].numel() ** 0.5 if wide else 1 + wave / 4)
+    return module.eval()
