@@ -184,10 +184,10 @@ def test_what_is_off_costs_nothing_and_moves_no_other_number(images, monkeypatch
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda x: 2 * x - 1, "-[01].* to 1"),
-        (lambda x: x * 255, "0 to 2.*: normalise later"),
-        (lambda x: x * float("nan"), "nan to nan"),
-        (lambda x: (x * 255).byte(), r"torch\.uint8 \(16, 3, 48, 48\).*bytes\.float\(\) / 255"),
+        (lambda x: 2 * x - 1, r"torch\.float32 .* from -[01].* to 1; .*, not normalised"),
+        (lambda x: x * 255, "torch.float32 .* from 0 to 2.*; expected floats in 0 to 1"),
+        (lambda x: x * float("nan"), "torch.float32 .* from nan to nan"),
+        (lambda x: (x * 255).byte(), r"torch\.uint8 \(16, 3, 48, 48\) .*; expected floats"),
         (lambda x: x[:, :1], r"torch\.float32 \(16, 1, 48, 48\)"),
         (lambda x: x[0], r"torch\.float32 \(3, 48, 48\)"),
         (lambda x: x.permute(0, 2, 3, 1), r"torch\.float32 \(16, 48, 48, 3\)"),

@@ -494,7 +494,7 @@ TO_FLOAT = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True))
         (v2.Compose([*TO_FLOAT, v2.Normalize([0.5] * 3, [0.5] * 3)]), "torch.float32 .* from -"),
         (v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32)]), r"torch.float32 .* to [1-9]\d"),
         (v2.Compose([v2.ToImage(), v2.ToDtype(torch.int64)]), "torch.int64"),
-        (v2.Grayscale(), "L; expected a picture in RGB"),
+        (v2.Grayscale(), "L; expected .* RGB picture"),
         (v2.Compose([v2.Grayscale(), v2.ToImage()]), r"torch.uint8 \(1, 8, 8\)"),
         (v2.Compose([v2.ToImage(), lambda image: image[None]]), r"torch.uint8 \(1, 3, 8, 8\)"),
         (np.asarray, "ndarray"),
