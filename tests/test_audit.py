@@ -1,15 +1,19 @@
 """audit, on folders in which one thing after another was broken on purpose."""
 
 import csv
+import os
 import shutil
+import socket
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
 
-from helpers.data import CLASSES, audit
+from helpers.data import CLASSES, audit, list_pictures
 from helpers.data.audit import near_copies
 
 
@@ -201,3 +205,87 @@ def test_near_copies_equals_brute_force():
 def test_near_copies_of_blank_pictures():
     assert list(near_copies(torch.ones(3, 4, 4, 3), 0.5)) == []
     assert list(near_copies(torch.empty(0, 4), 0.5)) == []
+
+
+def read_by_datasets(root):
+    """The pictures that are read from a folder, by any split."""
+    paths = [path for split in ("train", "valid", "test") for path in list_pictures(root, split)[0]]
+    return {path.relative_to(root).as_posix() for path in paths}
+
+
+def looked_at(report):
+    broken = report.problems[report.problems["kind"] == "broken"]
+    return {*report.images["path"], *broken["path"]}
+
+
+def test_audit_looks_at_what_datasets_read_through_links_too(photo_folder, tmp_path):
+    joker = photo_folder / "train" / "joker"
+    joker.rename(tmp_path / "elsewhere")
+    joker.symlink_to(tmp_path / "elsewhere")
+    shutil.rmtree(photo_folder / "valid")
+    (photo_folder / "valid").symlink_to(photo_folder / "train")
+    (photo_folder / "train" / "ace of clubs" / "up").symlink_to(photo_folder)
+    report = audit(photo_folder)
+    assert looked_at(report) == read_by_datasets(photo_folder)
+    assert report.counts.sum().to_dict() == {"train": 4 * 53, "valid": 4 * 53, "test": 2 * 53}
+    leaks = report.problems[report.problems["kind"] == "leak"]
+    assert sorted(leaks["path"]) == sorted(p for p in looked_at(report) if p.startswith("valid/"))
+
+
+def test_each_oddity_is_a_row(photo_folder):
+    folder = photo_folder / "train" / "joker"
+    os.mkfifo(folder / "fifo.jpg")
+    (folder / "dangling.jpg").symlink_to("nowhere")
+    (folder / "circle.png").symlink_to("circle.png")
+    (folder / "long.jpg").symlink_to("x" * 300)
+    (folder / "folder.jpg").mkdir()
+    (photo_folder / "train" / "loose").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "s.jpg"))
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).touch()
+    with (photo_folder / "cards.csv").open("a") as file:
+        file.write(
+            f"0,train/joker/{'x' * 300}.jpg,joker,joker,train\n0,a\n0,b\0c,joker,joker,train\n"
+        )
+    report = audit(photo_folder)
+    details = dict(zip(report.problems["path"], report.problems["detail"], strict=True))
+    assert {path: why for path, why in details.items() if "listed" not in why} == {
+        "train/joker/fifo.jpg": "no file",
+        "train/joker/s.jpg": "no file",
+        "train/joker/folder.jpg": "no file",
+        "train/joker/dangling.jpg": "a link to nothing",
+        "train/joker/circle.png": "a link to nothing",
+        "train/joker/long.jpg": "a link to nothing",
+        "train/loose": "not directly in a class folder",
+        "train/joker/caf\\xe9.txt": "no picture by its name",
+    }
+    assert sum("there is no such file" in why for why in details.values()) == 3
+    assert report.problems.to_string().encode()  # It can be printed.
+    assert looked_at(report) == read_by_datasets(photo_folder)
+
+
+def test_what_pillow_dies_of_is_a_row_and_what_can_be_read_is_none(photo_folder, monkeypatch):
+    folder = photo_folder / "train" / "joker"
+    Image.fromarray(np.full((64, 64), -1, np.float32)).save(folder / "negative.tif")
+    (folder / "head.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    pillow_heif.from_pillow(noise(1)).save(folder / "phone.heic")
+    noise(2).save(folder / "camera.jfif", format="JPEG")
+    monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", lambda self: [][0])
+    noise(3).save(folder / "fails.bmp")
+    report = audit(photo_folder)
+    broken = report.problems[report.problems["kind"] == "broken"]
+    details = dict(
+        zip(broken["path"].str.removeprefix("train/joker/"), broken["detail"], strict=True)
+    )
+    assert details.keys() == {"negative.tif", "head.heic", "fails.bmp"}
+    assert "values are -1 to -1" in details["negative.tif"]
+    assert details["fails.bmp"] == "list index out of range"
+    assert {"phone.heic", "camera.jfif"} < {path.split("/")[-1] for path in report.images["path"]}
+    assert report.counts.loc["joker", "train"] == 6
+
+
+def test_the_size_of_a_large_photograph_is_that_of_its_file(photo_folder):
+    path = photo_folder / "train" / "joker" / "large.jpg"
+    Image.new("RGB", (4200, 4400)).save(path, quality=10)
+    images = audit(photo_folder).images.set_index("path")
+    assert images.loc["train/joker/large.jpg", ["width", "height"]].tolist() == [4200, 4400]

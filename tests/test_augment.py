@@ -181,6 +181,55 @@ def test_what_is_off_costs_nothing_and_moves_no_other_number(images, monkeypatch
     assert len(STILL.draw(images.shape, None, "cpu")[1]) == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda x: 2 * x - 1, r"torch\.float32 .* from -[01].* to 1; .*, not normalised"),
+        (lambda x: x * 255, "torch.float32 .* from 0 to 2.*; expected floats in 0 to 1"),
+        (lambda x: x * float("nan"), "torch.float32 .* from nan to nan"),
+        (lambda x: (x * 255).byte(), r"torch\.uint8 \(16, 3, 48, 48\) .*; expected floats"),
+        (lambda x: x[:, :1], r"torch\.float32 \(16, 1, 48, 48\)"),
+        (lambda x: x[0], r"torch\.float32 \(3, 48, 48\)"),
+        (lambda x: x.permute(0, 2, 3, 1), r"torch\.float32 \(16, 48, 48, 3\)"),
+    ],
+)
+def test_pictures_that_were_scaled_otherwise_are_refused(images, change, found):
+    with pytest.raises(ValueError, match=f"images are {found}"):
+        Augment()(change(images), seeded())
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 60), (64, 40)])
+def test_a_picture_that_is_not_square_is_moved_as_the_middle_of_a_square_one(height, width):
+    noise = torch.rand(9, 3, 6, 6, generator=seeded(9))
+    square = torch.nn.functional.interpolate(noise, size=(64, 64), mode="bicubic").clamp(0, 1)
+    top, left = (64 - height) // 2, (64 - width) // 2
+    middle = square[..., top : top + height, left : left + width]
+    augment = replace(STILL, rotation=40, scale=(0.8, 1.2), stretch=0.2, shear=20, half_turn=0.5)
+    numbers, noise = augment.draw(square.shape, seeded(), "cpu")
+    found, expected = (augment.apply(images, numbers, noise) for images in (middle, square))
+    expected = expected[..., top : top + height, left : left + width]
+    rows, columns = (slice(side // 2 - 7, side // 2 + 7) for side in (height, width))
+    found, expected = found[..., rows, columns], expected[..., rows, columns]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_turns_of_pictures_that_are_not_square_equal_torchvisions():
+    noise = torch.rand(2, 3, 6, 6, generator=seeded(9))
+    images = torch.nn.functional.interpolate(noise, size=(30, 60), mode="bilinear")
+    numbers = torch.full((2, 22), 0.5)
+    numbers[:, 0] = 1
+    turned = replace(STILL, rotation=30).apply(images, numbers, torch.empty(0))
+    expected = TF.rotate(images, 30, interpolation=TF.InterpolationMode.BILINEAR)
+    inner = slice(8, 22), slice(23, 37)
+    torch.testing.assert_close(turned[..., *inner], expected[..., *inner], atol=1e-3, rtol=0)
+
+
+def test_without_contrast_no_mean_is_taken(images, monkeypatch):
+    expected = replace(STILL, brightness=0.2, tint=0.1)(images, seeded(2))
+    monkeypatch.setattr(torch.Tensor, "mean", lambda *_, **__: pytest.fail("switched off"))
+    assert torch.equal(replace(STILL, brightness=0.2, tint=0.1)(images, seeded(2)), expected)
+
+
 @pytest.mark.parametrize("augment", [Augment(), replace(Augment(), noise=0), STILL])
 def test_no_number_is_read_back_from_the_device(augment):
     images = torch.rand(5, 3, 16, 16, device="meta")  # Where any reading raises.

@@ -171,6 +171,20 @@ def test_cache_is_reused_and_follows_content_and_size(photo_folder, tmp_path, mo
     assert len(list(tmp_path.glob("*.rows"))) == 2  # One a size: the stale one is gone.
 
 
+def test_another_process_finds_the_file(deck_folder, tmp_path):
+    paths = CardDataset(deck_folder, "test").paths[:3]
+    decode_pictures(paths, 16, tmp_path)
+    (file,) = tmp_path.iterdir()
+    number = file.stat().st_ino  # A file that is written anew has another.
+    program = (
+        f"from helpers.data import *; decode_pictures(CardDataset({str(deck_folder)!r}, 'test')"
+    )
+    program += f".paths[:3], 16, {str(tmp_path)!r})"
+    command, environment = [sys.executable, "-c", program], {**os.environ, "PYTHONHASHSEED": "1"}
+    subprocess.run(command, env=environment, check=True)
+    assert [path.stat().st_ino for path in tmp_path.iterdir()] == [number]
+
+
 def test_pictures_are_kept_in_the_data_folder_unless_told_otherwise(
     deck_folder, tmp_path, monkeypatch
 ):
@@ -366,7 +380,7 @@ def test_a_picture_past_memory_is_refused_by_name_before_it_is_decoded(tmp_path,
 def test_a_jpeg_of_200_megapixels_is_decoded_small(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     claims(tmp_path / "a.jpg", 16_320, 12_240)
-    assert read_picture(tmp_path / "a.jpg").size == (4_080, 3_060)
+    assert read_picture(tmp_path / "a.jpg").size == (4080, 3060)  # Grey, where data is missing.
 
 
 def test_links_are_read_and_what_is_no_file_is_passed_over(photo_folder, tmp_path):

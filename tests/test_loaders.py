@@ -485,6 +485,57 @@ def test_bytes_of_numpy_are_pictures(pictures):
     assert same(BatchLoader(pictures[0].numpy(), pictures[1], 4), BatchLoader(*pictures, 4))
 
 
+TO_FLOAT = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True))
+
+
+@pytest.mark.parametrize(
+    ("transform", "found"),
+    [
+        (v2.Compose([*TO_FLOAT, v2.Normalize([0.5] * 3, [0.5] * 3)]), "torch.float32 .* from -"),
+        (v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32)]), r"torch.float32 .* to [1-9]\d"),
+        (v2.Compose([v2.ToImage(), v2.ToDtype(torch.int64)]), "torch.int64"),
+        (v2.Grayscale(), "L; expected .* RGB picture"),
+        (v2.Compose([v2.Grayscale(), v2.ToImage()]), r"torch.uint8 \(1, 8, 8\)"),
+        (v2.Compose([v2.ToImage(), lambda image: image[None]]), r"torch.uint8 \(1, 3, 8, 8\)"),
+        (np.asarray, "ndarray"),
+        (lambda image: None, "NoneType"),
+    ],
+)
+def test_a_transform_that_leaves_nothing_to_normalise_is_refused(worker_deck, transform, found):
+    loader = make_worker_loaders(worker_deck, 8, transform=transform, workers=0).train
+    with pytest.raises(ValueError, match=f"transform returns {found}"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.Identity(),
+        v2.ToImage(),
+        v2.Compose(TO_FLOAT),
+        v2.Compose([v2.Resize((16, 16)), v2.ToImage()]),
+        v2.Grayscale(3),
+    ],
+)
+def test_a_transform_may_scale_and_resize_and_changes_nothing_else(worker_deck, transform):
+    plain = make_worker_loaders(worker_deck, 8, workers=0, seed=1).train
+    loader = make_worker_loaders(worker_deck, 8, transform=transform, workers=0, seed=1).train
+    images, targets = collect(loader)
+    expected, expected_targets = collect(plain)
+    assert torch.equal(targets, expected_targets)
+    if isinstance(transform, v2.Grayscale):
+        assert torch.equal(images[:, 0], images[:, 2])
+    else:
+        torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
+
+
+def test_a_picture_that_a_transform_keeps_stays_as_it_was(worker_deck):
+    kept = torch.full((3, 8, 8), 0.75)
+    loader = make_worker_loaders(worker_deck, 8, transform=lambda _: kept, workers=0).train
+    assert (collect(loader)[0] == 0.5).all()
+    assert (kept == 0.75).all()
+
+
 @pytest.mark.parametrize("batch_size", [0, -4, 2.0, None, "4"])
 def test_batch_sizes_out_of_range_are_named(pictures, worker_deck, batch_size):
     with pytest.raises(ValueError, match=f"batch_size is {batch_size!r}"):

@@ -2,7 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from helpers.data import stratified_split
 
@@ -43,3 +46,40 @@ def test_wrong_fractions_are_named(fractions):
 def test_no_targets_is_an_error():
     with pytest.raises(ValueError, match="targets is empty"):
         stratified_split([])
+
+
+FILTERED = pd.Series([9, 9, *TARGETS])[lambda column: column.index > 1]
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        FILTERED,
+        FILTERED.astype("category"),
+        pd.Series(TARGETS, index=[f"{number}.jpg" for number in range(len(TARGETS))]),
+        torch.tensor(TARGETS),
+        np.array(TARGETS, np.int16),
+        tuple(TARGETS),
+        [f"class {target:02}" for target in TARGETS],
+        FILTERED.map("class {:02}".format),
+        np.array([f"class {target:02}" for target in TARGETS], object),
+    ],
+)
+def test_labels_of_a_table_are_split_as_a_list_is(targets):
+    assert stratified_split(targets, seed=3) == stratified_split(TARGETS, seed=3)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        pd.Series([0, 0, None]),
+        pd.Series(["joker", None]),
+        ["joker", float("nan"), None],
+        np.eye(3),
+        pd.DataFrame({"labels": [1, 2]}),
+        torch.tensor(3),
+    ],
+)
+def test_what_is_no_label_an_item_is_named(targets):
+    with pytest.raises(ValueError, match=r"targets holds .*; expected the class of each item"):
+        stratified_split(targets)

@@ -190,9 +190,10 @@ def _read(name: str, path: Path) -> Problem | tuple[tuple[object, ...], np.ndarr
     """What is to be known about one picture, and its 32 x 32 thumbnail; or why it is broken."""
     try:
         picture = read_picture(path)
-        with _open(path) as header:  # The mode and size before any conversion.
+        data = path.read_bytes()
+        opener = JpegImageFile if data.startswith(b"\xff\xd8") else Image.open
+        with opener(path) as header:  # The mode and size before any conversion.
             mode, size = header.mode, header.size
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except (OSError, ValueError) as error:
         cause = error.__cause__ or error
         # Pillow's own words name the whole path of the file here.
@@ -200,15 +201,8 @@ def _read(name: str, path: Path) -> Problem | tuple[tuple[object, ...], np.ndarr
         why = "no picture inside" if isinstance(cause, UnidentifiedImageError) else why
         return "broken", name, why.replace(str(path), name)
     thumbnail = np.asarray(picture.resize((32, 32), Image.Resampling.BOX))
-    return (name, *name.split("/")[:2], *size, mode, thumbnail.mean() / 255, digest), thumbnail
-
-
-def _open(path: Path) -> Image.Image:
-    """A picture that could be read, undecoded; a JPEG in the way of `read_picture`."""
-    try:
-        return JpegImageFile(path)
-    except SyntaxError:
-        return Image.open(path)
+    brightness, digest = thumbnail.mean() / 255, hashlib.blake2b(data, digest_size=16).hexdigest()
+    return (name, *name.split("/")[:2], *size, mode, brightness, digest), thumbnail
 
 
 def _odd_ones(images: pd.DataFrame) -> list[Problem]:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from helpers.data.preprocessing import check_pixels
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -56,7 +58,7 @@ class Augment:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return changed copies of floats `(B, 3, H, W)` in 0..1; a ValueError for others."""
-        _check_range(images)
+        check_pixels(images, "images are", ndim=4)
         return self.apply(images, *self.draw(images.shape, generator, images.device))
 
     def draw(
@@ -142,16 +144,6 @@ LIGHT = Augment(
     brightness=0.1, contrast=0.15, tint=0.04, noise=0.01, erase=0,
 )  # fmt: skip
 MEDIUM = replace(LIGHT, rotation=5, shift=0.04, brightness=0.15, contrast=0.2, noise=0.02)
-
-
-def _check_range(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        found = f"{images.dtype} {tuple(images.shape)}"
-        raise ValueError(f"images are {found}; expected floats (B, 3, H, W): bytes.float() / 255")
-    # On other devices, reading a number would hold all up.
-    low, high = images.aminmax() if images.is_cpu and images.numel() else (0, 1)
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"images are {low:.3g} to {high:.3g}; expected 0 to 1: normalise later")
 
 
 def _between(low: float, high: float, numbers: Tensor) -> Tensor:

@@ -21,30 +21,23 @@ from tqdm.contrib.concurrent import thread_map
 
 from helpers.data.source import data_folder, remove_leftovers
 
-MONTH = 30 * 24 * 3600  # seconds
-
 
 def cached_rows(
-    decode: Callable[[Path], np.ndarray],
-    paths: Sequence[Path],
-    size: int,
-    interpolation: str,
-    folder: str | Path | None,
-    reader: Callable,
+    decode: Callable, read: Callable, paths: Sequence[Path], size: int, how: str, cache: Path | None
 ) -> np.ndarray:
     """Return what `decode` makes of each path: uint8 `(N, size, size, 3)`, on disk if it can be.
 
     The file's name is a hash of all that decides the pixels: the pictures' bytes, how they are
-    resized (`interpolation`, in a word), the code that reads and decodes them. So whatever changes
-    makes a new file, and the one before goes; so does what nobody asked for in a month. A file that
-    was cut short or damaged is written anew, and what a process that was killed left is removed.
-    Where `folder`, the project's `data/cache` by default, takes no file, a warning says so.
+    resized (`how`, in a word), the code that reads and decodes them. So whatever changes makes a
+    new file, and the one before goes; so does what nobody asked for in a month. A file that was cut
+    short or damaged is written anew, and what a process that was killed left is removed.
+    Where `cache`, the project's `data/cache` by default, takes no file, a warning says so.
     """
-    folder = data_folder() / "cache" if folder is None else Path(folder)
-    shape, ending = (len(paths), size, size, 3), f"{size}px-{interpolation}.rows"
+    folder = cache or data_folder() / "cache"
+    shape, ending = (len(paths), size, size, 3), f"{size}px-{how}.rows"
     places = _digest(b"\0".join(os.fsencode(path.absolute()) for path in paths))[:8]
     contents = (_digest(path.read_bytes()) for path in paths)
-    content = _digest(f"{_decoder(decode, reader)} {' '.join(contents)}".encode())
+    content = _digest(f"{_decoder(decode, read)} {' '.join(contents)}".encode())
     file = folder / f"{places}-{content}-{ending}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +61,7 @@ def _digest(data: bytes) -> str:
 
 def _decoder(*functions: Callable) -> str:
     """What decides the pixels beside the files: our code as it runs, Pillow, what is below it."""
-    names = ("pil", "jpg", "libjpeg_turbo", "libtiff", "webp")
-    versions = [features.version(name) for name in names]
+    versions = [*map(features.version, ("pil", "jpg", "libjpeg_turbo", "libtiff", "webp"))]
     versions += [each.version for each in importlib.metadata.distributions(name="pillow-heif")]
     return repr((versions, [_bytecode(each.__code__) for each in functions]))
 
@@ -108,12 +100,9 @@ def _write(file: Path, shape: tuple[int, ...], decode: Callable, paths: Sequence
 
 
 def _decode_into(rows: np.ndarray, decode: Callable, paths: Sequence[Path]) -> np.ndarray:
-    def store(row: np.ndarray, path: Path) -> None:
-        row[:] = decode(path)
-
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads suffice.
-    bar = {"tqdm_class": tqdm, "desc": f"at {rows.shape[1]} px"}
-    thread_map(store, rows, paths, max_workers=os.cpu_count(), **bar)
+    options = {"tqdm_class": tqdm, "desc": f"at {rows.shape[1]} px", "max_workers": os.cpu_count()}
+    thread_map(lambda row, path: np.copyto(row, decode(path)), rows, paths, **options)
     return rows
 
 
@@ -123,5 +112,6 @@ def _remove_old(file: Path, outdated: str) -> None:
     for other in file.parent.iterdir():
         if ours.fullmatch(other.name) and other != file:
             with suppress(OSError):
-                if other.match(outdated) or time.time() - other.stat().st_mtime > MONTH:
+                seconds = time.time() - other.stat().st_mtime  # Since it was asked for.
+                if other.match(outdated) or seconds > 30 * 24 * 3600:
                     other.unlink()

@@ -115,14 +115,17 @@ def read_picture(path: str | Path) -> Image.Image:
             importlib.import_module("pillow_heif").register_heif_opener()
         is_jpeg = head[:2] == b"\xff\xd8"  # `Image.open` would refuse a large one unread.
         with JpegImagePlugin.JpegImageFile(path) if is_jpeg else Image.open(path) as picture:
-            _check_area(picture)
+            if picture.width * picture.height > (2**28 if is_jpeg else 2**26):  # At 8 bytes each.
+                raise ValueError(f"{picture.size} pixels are too large; save it smaller")
             picture.draft("RGB", (2048, 2048))
             picture.load()
         with suppress(Exception):  # The pixels are turned before what stands beside them is.
             ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode[0] in "IF":  # Deep, which convert("RGB") would clip to black or white.
             values = np.asarray(picture, np.float32)
-            _check_range(values)
+            if not 0 <= values.min() <= values.max() <= 65535:
+                found = f"{values.min():g} to {values.max():g}"
+                raise ValueError(f"values are {found}; expected 0 to 1, 255, 4095 or 65535")
             top = next(top for top in (1, 255, 4095, 65535) if top >= values.max())
             picture = Image.fromarray((values / top * 255).round().astype(np.uint8))
         if picture.has_transparency_data:
@@ -138,32 +141,18 @@ def read_picture(path: str | Path) -> Image.Image:
         ) from error
 
 
-def _check_area(picture: Image.Image) -> None:
-    # What is not decoded small takes 8 bytes a pixel and more on its way: half a gigabyte.
-    limit = 2**28 if picture.format == "JPEG" else 2**26
-    if picture.width * picture.height > limit:
-        raise ValueError(f"{picture.width} x {picture.height} is too large; save it smaller")
-
-
-def _check_range(values: np.ndarray) -> None:
-    low, high = values.min(), values.max()
-    if not 0 <= low <= high <= 65535:
-        raise ValueError(f"values are {low:g} to {high:g}; expected 0 to 1, 255, 4095 or 65535")
-
-
 def decode_pictures(
     paths: list[Path], size: int, cache: str | Path | None = None, interpolation: str = "bilinear"
 ) -> Tensor:
     """Decode pictures once into one uint8 tensor, kept on disk as a memory map.
 
-    Decoding a JPEG and resizing it costs more than training a small network on it, and its
-    result never changes, so it is done once: see `helpers.data.cache`.
+    Decoding a JPEG costs more than training a small network on it, so it is done once.
 
     Args:
         paths: N picture files.
         size: side in pixels; each picture is squashed to `(size, size)`, as the data set is.
-        cache: folder for the memory map; by default `cache/` in the project's data folder. Where
-            it takes no file, a warning says so, and the pictures are decoded in memory.
+        cache: folder for the memory map, by default `cache/` in the project's data folder; a
+            warning where it takes none. See `helpers.data.cache`.
         interpolation: a name of `PIL.Image.Resampling`, such as `"bicubic"`, in any case.
 
     Returns:
@@ -188,7 +177,8 @@ def decode_pictures(
     try:
         from helpers.data.cache import cached_rows
 
-        rows = cached_rows(decode, paths, size, interpolation.lower(), cache, reader=read_picture)
+        folder = None if cache is None else Path(cache)
+        rows = cached_rows(decode, read_picture, paths, size, interpolation.lower(), folder)
     except ImportError:  # In pasted notes, which have no cache and decode each time.
         rows = np.stack(thread_map(decode, paths, tqdm_class=tqdm, desc=f"at {size} px"))
     return torch.from_numpy(rows).permute(0, 3, 1, 2)

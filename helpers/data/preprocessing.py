@@ -41,19 +41,26 @@ class Preprocessing:
             object.__setattr__(self, name, numbers)  # The only way into a frozen dataclass.
 
 
-def check_scaled(image: Any) -> Any:
-    """Return what a transform made of a picture; a ValueError if it cannot be normalised after."""
-    if isinstance(image, Tensor):
-        low, high = image.aminmax()
-        found = f"{image.dtype} {tuple(image.shape)} from {low:.3g} to {high:.3g}"
-        is_scaled = image.is_floating_point() and low >= 0 and high <= 1
-        is_right = image.ndim == 3 and len(image) == 3 and (is_scaled or image.dtype == torch.uint8)
+def check_pixels(pixels: Any, what: str, ndim: int) -> None:
+    """Raise a ValueError unless pictures are RGB floats in 0..1; a single one may be bytes."""
+    if isinstance(pixels, Tensor):
+        # Where reading a number would hold a device up, there is none.
+        low, high = pixels.aminmax() if pixels.is_cpu and pixels.numel() else (0, 1)
+        found = f"{pixels.dtype} {tuple(pixels.shape)} from {low:.3g} to {high:.3g}"
+        is_scaled = pixels.is_floating_point() and 0 <= low <= high <= 1
+        is_scaled |= ndim == 3 and pixels.dtype == torch.uint8
+        is_right = pixels.ndim == ndim and pixels.shape[-3] == 3 and is_scaled
     else:
-        found = getattr(image, "mode", type(image).__name__)
-        is_right = found == "RGB"
+        found = getattr(pixels, "mode", type(pixels).__name__)
+        is_right = found == "RGB" and ndim == 3
     if not is_right:
-        mend = "bytes or floats in 0 to 1, (3, H, W): they are resized and normalised afterwards"
-        raise ValueError(f"transform returns {found}; expected a picture in RGB, or {mend}")
+        expected = "(B, 3, H, W)" if ndim == 4 else "(3, H, W), bytes or an RGB picture of Pillow"
+        raise ValueError(f"{what} {found}; expected floats in 0 to 1, not normalised, {expected}")
+
+
+def check_scaled(image: Any) -> Any:
+    """Return what a transform made of a picture, which is still to be normalised."""
+    check_pixels(image, "transform returns", ndim=3)
     return image
 
 

@@ -248,7 +248,8 @@ def unpack_cards(archive: str | Path, folder: str | Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as contents:
             files = [file for file in contents.infolist() if wanted.fullmatch(file.filename)]
-            tops = {wanted.fullmatch(file.filename)[1] for file in files}
+            pictures = [file for file in files if not file.filename.endswith("cards.csv")]
+            tops = {wanted.fullmatch(file.filename)[1] for file in pictures}
             _check_archive(files, tops)
             contents.extractall(folder, files)
         root = Path(folder, *tops)

@@ -33,7 +33,11 @@ def stratified_split(
     [14, 4, 2]
     """
     targets = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
-    _check_split(targets, fractions)
+    if targets.ndim != 1 or targets.size == 0 or pd.isna(targets).any():
+        found = f"holds {targets.dtype} {targets.shape}" if targets.size else "is empty"
+        raise ValueError(f"targets {found}; expected the class of each item, (N,), none missing")
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions are {tuple(fractions)}; expected positive numbers of sum 1")
     generator = torch.Generator().manual_seed(seed)
     labels = torch.as_tensor(np.unique(targets, return_inverse=True)[1])
     ends = torch.tensor(fractions, dtype=torch.float64).cumsum(0)
@@ -50,11 +54,3 @@ def stratified_split(
             part += members[start:cut].tolist()
             start = cut
     return [sorted(part) for part in parts]
-
-
-def _check_split(targets: np.ndarray, fractions: Sequence[float]) -> None:
-    if targets.ndim != 1 or targets.size == 0 or pd.isna(targets).any():
-        found = f"holds {targets.dtype} {targets.shape}" if targets.size else "is empty"
-        raise ValueError(f"targets {found}; expected the class of each item, (N,), none missing")
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions are {tuple(fractions)}; expected positive numbers of sum 1")
