@@ -29,14 +29,19 @@ def accumulate_by_share(model: nn.Module, images: Tensor, targets: Tensor, size:
 def describe_accumulation(
     solution: Callable[..., None], count: int, size: int, before: bool
 ) -> dict[str, object]:
-    """Gradients of a network without batch norm, and what went through it at a time."""
+    """Gradients of a network without batch norm, and what went through it, there and back."""
     model, seen = fill(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4))).train(), []
-    hook = model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+
+    def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen.append(len(output))
+        output.register_hook(lambda gradient: seen.append(0))
+
+    hook = model.register_forward_hook(note)
     if before:
         model(numbers(2, 3, seed=9)).sum().backward()
     solution(model, numbers(count, 3), torch.arange(count) % 4, size)
     hook.remove()
-    return {"pictures at a time": max(seen, default=0), "passes": len(seen), **state_of(model)}
+    return {"forward and back": seen, **state_of(model)}
 
 
 ACCUMULATE = Exercise(

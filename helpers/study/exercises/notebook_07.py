@@ -18,10 +18,12 @@ NOTEBOOK = "07_optimizers.ipynb"
 def describe_optimizer(
     build: Callable[..., Optimizer], steps: int, missing: bool, settings: dict[str, Any]
 ) -> dict[str, object]:
-    """Where three tensors in two groups are after some steps, while the rates move."""
+    """Where three tensors in two groups, each with its settings, are while the rates move."""
     first, *others = (nn.Parameter(numbers(*shape)) for shape in ((), (3,), (2, 2)))
-    optimizer = build([{"params": [first]}, {"params": others, "lr": 0.3}], **settings)
-    places, gradients = [], {p: torch.zeros_like(p) for p in (first, *others)}
+    own = {"lr": 0.3, "momentum": 0.6, "betas": (0.7, 0.95), "eps": 1e-2}
+    own = {name: value for name, value in own.items() if name in settings}
+    optimizer = build([{"params": [first]}, {"params": others, **own}], **settings)
+    places, kept, gradients = [], True, {p: torch.zeros_like(p) for p in (first, *others)}
     for step in range(steps):
         for number, (parameter, gradient) in enumerate(gradients.items()):
             # In the same memory, as zero_grad(set_to_none=False) leaves it.
@@ -29,14 +31,16 @@ def describe_optimizer(
             parameter.grad = gradient
         if missing and step % 2 == 0:
             others[-1].grad = None
+        given = [parameter.grad for parameter in gradients]
         optimizer.step()
+        kept &= all(p.grad is grad for p, grad in zip(gradients, given, strict=True))
         optimizer.param_groups[1]["lr"] *= 0.7
         places.append([parameter.detach().clone() for parameter in gradients])
     expected = [numbers(*p.shape, seed=10 * (steps - 1) + n) for n, p in enumerate(gradients)]
     pairs = zip(gradients.values(), expected, strict=True)
     return {
         "weights after each step": places,
-        "gradients are left as they are": all(torch.equal(*pair) for pair in pairs),
+        "gradients are left as they are": kept and all(torch.equal(*pair) for pair in pairs),
     }
 
 

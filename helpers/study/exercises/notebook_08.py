@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -124,6 +125,12 @@ def plateau_of_torch(
     return rates
 
 
+def describe_rates(solution: Callable[..., Sequence[float]], *arguments: Any) -> dict[str, object]:
+    """The rates, and their logarithms, for next to 0 all rates are alike."""
+    rates = [float(rate) for rate in solution(*arguments)]
+    return {"": rates, "logarithms": [math.log(rate) if rate > 0 else None for rate in rates]}
+
+
 PLATEAU = Exercise(
     notebook="08",
     task="The learning rate of each epoch, cut when the loss has stalled.",
@@ -136,8 +143,9 @@ PLATEAU = Exercise(
         ([4.0, 5.0, 3.0, 5.0, 5.0, 2.0, 2.5], 0.1, 0.5, 1),
         ([1.0, 0.99995, 0.9999, 0.99985, 0.9998], 1.0, 0.5, 1),
         ([-1.0, -2.0, -2.0, -2.0, -2.00001, -2.0, -2.0, -2.0], 1.0, 0.5, 2),
-        ([1.0] * 12, 1e-6, 0.1, 0),
+        ([1.0] * 6, 1e-6, 0.1, 0),
     ],
+    run=describe_rates,
     mistakes={
         "After a cut the count starts again: else every later epoch cuts once more.": (
             "lr, bad = lr * factor, 0",

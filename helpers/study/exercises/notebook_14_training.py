@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
@@ -231,7 +232,13 @@ KEEP_BEST = Exercise(
     task="A training that ends with the weights of its best epoch.",
     minutes=15,
     reference=keep_best,
-    cases=lambda: [((0.5,),), ((0.1, 0.5, 0.3),), ((0.2, 0.4, 0.4),), ((0.0, 0.0),), ((0.3, 0.1),)],
+    cases=lambda: [
+        ((0.5,),),
+        ((0.1, 0.5, 0.3),),
+        ((0.2, 0.4, 0.4),),
+        ((0.0, 0.0),),
+        ((0.2, 0.1, 0.6, 0.3),),
+    ],
     run=describe_keeping,
     mistakes={
         "state_dict() gives the tensors themselves, which go on moving: copy them.": (
@@ -372,7 +379,7 @@ def describe_freezing(
     for name, part in (("body", body), ("neck", neck), ("head", nn.Linear(4, 2))):
         model.add_module(name, part)
     fill(model)
-    model = solution(model, names)
+    given, model = model, solution(model, names)
     before = {name: value.clone() for name, value in model.named_parameters()}
     before |= {n: v.clone() for n, v in model.named_buffers() if "running" in n}
     moving = [p for p in model.parameters() if p.requires_grad]
@@ -382,7 +389,8 @@ def describe_freezing(
         loss.backward()
         torch.optim.SGD(moving, lr=0.1).step()
     after = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: not torch.equal(value, after[name]) for name, value in before.items()}
+    moved = {name: not torch.equal(value, after[name]) for name, value in before.items()}
+    return {"moved": moved, "the same model": model is given}
 
 
 FREEZE = Exercise(
@@ -447,7 +455,7 @@ def describe_average(
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(numbers(*parameter.shape, seed=number))
-        model(numbers(5, 3, seed=number))
+        model(numbers(5, 3, seed=number)).sum().backward()
         solution(average, model, decay)
     return {"average": state_of(average), "model": state_of(model)}
 
@@ -554,7 +562,8 @@ def mixup(images: Tensor, targets: Tensor, share: float, order: Tensor) -> tuple
 
 def some_pictures(count: int, share: float, *rest: int) -> tuple[Any, ...]:
     targets = F.one_hot(torch.arange(count) % 3, 3).float()
-    return numbers(count, 2, 4, 6), targets, share, (torch.arange(count) + 1) % count, *rest
+    order = (2 * torch.arange(count) + 1) % count  # Some picture may be a partner twice.
+    return numbers(count, 2, 4, 6), targets, share, order, *rest
 
 
 MIXUP = Exercise(
@@ -562,8 +571,7 @@ MIXUP = Exercise(
     task="MixUp of pictures and targets.",
     minutes=10,
     reference=mixup,
-    doubles=True,
-    cases=lambda: [some_pictures(1, 0.7), some_pictures(3, 0.3), some_pictures(4, 1.0)],
+    cases=lambda: [some_pictures(1, 0.7), some_pictures(3, 1.0), some_pictures(4, 0.3)],
     mistakes={
         "share is what stays of the picture itself.": (
             "images.lerp(images[order], 1 - share), targets.lerp(targets[order], 1 - share)",
@@ -630,7 +638,12 @@ CUTMIX = Exercise(
     task="CutMix of pictures and targets.",
     minutes=10,
     reference=cutmix,
-    cases=lambda: [some_cut(2, 0, 0, 2, 3), some_cut(3, 1, 2, 2, 2), some_cut(3, 2, 4, 5, 5)],
+    cases=lambda: [
+        some_cut(1, 0, 0, 2, 3),
+        some_cut(2, 0, 0, 2, 3),
+        some_cut(3, 1, 2, 2, 2),
+        some_cut(3, 2, 4, 5, 5),
+    ],
     mistakes={
         "The picture that was given has been changed: work on a copy.": (
             "images.clone()",
@@ -674,7 +687,6 @@ HUBER = Exercise(
     task="A square near 0 and a straight line far away: the loss that outliers cannot pull.",
     minutes=5,
     reference=huber,
-    doubles=True,
     cases=lambda: [
         (torch.tensor([0.5]), torch.tensor([0.0]), 1.0),
         (torch.tensor([3.0, -4.0]), torch.tensor([0.0, 0.0]), 1.0),
@@ -703,7 +715,7 @@ HUBER = Exercise(
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T² times the mean over the batch of KL(teacher || student), of logits over T; a scalar.
 
-    Both are (B, classes); no gradient flows into the teacher (arXiv:1503.02531).
+    Both are (B, classes), also huge; no gradient flows into the teacher (arXiv:1503.02531).
     """
     student = (logits / temperature).log_softmax(1)
     wanted = (teacher.detach() / temperature).log_softmax(1)
@@ -717,9 +729,9 @@ DISTILLATION = Exercise(
     reference=distillation,
     cases=lambda: [
         (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 1.0),
-        (3 * numbers(4, 5), 3 * numbers(4, 5, seed=1), 4.0),
         (numbers(3, 3), numbers(3, 3), 2.0),
         (100 * numbers(2, 4), 100 * numbers(2, 4, seed=1), 0.5),
+        (3 * numbers(4, 5), 3 * numbers(4, 5, seed=1), 4.0),
     ],
     mistakes={
         "The teacher's shares come first in KL(teacher || student).": (
@@ -823,8 +835,10 @@ def checkpointed(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
 def describe_checkpointing(
     solution: Callable[..., Tensor], depth: int, width: int
 ) -> dict[str, object]:
-    layers = [fill(nn.Sequential(nn.Linear(width, width), nn.Tanh())) for _ in range(depth)]
-    runs, hooks = [0] * depth, []
+    """What it gives, how often layers ran, and whether more than their inputs was remembered."""
+    parts = nn.Linear(width, width), nn.Tanh(), nn.Sigmoid(), nn.Tanh()
+    layers = [fill(nn.Sequential(*copy.deepcopy(parts))) for _ in range(depth)]
+    runs, hooks, saved = [0] * depth, [], []
     for number, layer in enumerate(layers):
 
         def count(module: nn.Module, inputs: tuple, number: int = number) -> None:
@@ -832,14 +846,16 @@ def describe_checkpointing(
 
         hooks.append(layer.register_forward_pre_hook(count))
     x = numbers(3, width).requires_grad_()
-    out = solution(layers, x)
-    forward = list(runs)
+    with saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        out = solution(layers, x)
+    forward, weights = list(runs), {p.data_ptr() for layer in layers for p in layer.parameters()}
     out.square().sum().backward()
     return {
         "out": out.detach(),
         "gradient": x.grad,
         "gradients of weights": [p.grad for layer in layers for p in layer.parameters()],
         "runs in forward": forward,
+        "layers are remembered": len({t.data_ptr() for t in saved} - weights) > depth,
         "runs with backward": [count > 1 for count in runs],
     }
 
@@ -914,12 +930,13 @@ def seconds_by_median(
 def describe_timer(
     solution: Callable[..., float], repeats: int, slow_one: int
 ) -> dict[str, object]:
-    """A device whose work is done only when it is waited for, slow at first and once later on."""
+    """A device whose work is done only when it is waited for; two calls are slow, one quick."""
     calls, waiting = [0], [0.0]
 
     def work() -> None:
         calls[0] += 1
-        waiting[0] += 0.05 if calls[0] in (1, slow_one) else 0.005
+        quick = calls[0] == 2 < slow_one
+        waiting[0] += 0.05 if calls[0] in (1, slow_one) else 0.0005 if quick else 0.005
 
     def synchronize() -> None:
         sleep(waiting[0])
@@ -935,7 +952,7 @@ SECONDS_OF = Exercise(
     task="A timer that does not fool itself.",
     minutes=10,
     reference=seconds_of,
-    cases=lambda: [(1, 0), (5, 3)],
+    cases=lambda: [(1, 0), (5, 4)],
     run=describe_timer,
     mistakes={
         "The first call is slow for reasons of its own: warm up before you measure.": (
