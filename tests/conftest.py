@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 from hypothesis import HealthCheck, settings
 
-from helpers.data.render import render_deck
+from helpers.data.drawing.render import render_deck
 from helpers.study import record
 
 # Blocks the network also where pytest is called by hand, without tests/run.py.

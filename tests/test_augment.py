@@ -1,13 +1,13 @@
 """Batch augmentation: each change against torchvision or a closed form."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from helpers.data import Augment
+from helpers.data import Augment, AugmentCrops
 
 STILL = Augment(
     rotation=0, shift=0, scale=(1, 1), stretch=0, shear=0, half_turn=0,
@@ -240,3 +240,36 @@ def test_global_generators_stay(images):
     before = torch.get_rng_state()
     Augment()(images, seeded())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def crops(**own: float) -> AugmentCrops:
+    return AugmentCrops(**asdict(STILL), **{"blur": 0, "cover": 0, **own})
+
+
+def test_crops_are_blurred_by_torchvisions_mean_and_as_often_as_asked(images):
+    blurred = crops(blur=1)(images, seeded())
+    inner = torch.nn.functional.conv2d(images, torch.full((3, 1, 3, 3), 1 / 9), groups=3)
+    torch.testing.assert_close(blurred[:, :, 1:-1, 1:-1], inner)
+    many = torch.rand(1000, 3, 8, 8, generator=seeded())
+    changed = (crops(blur=0.3)(many, seeded(1)) != many).flatten(1).any(1)
+    assert changed.float().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / 1000) ** 0.5)
+
+
+def test_covered_are_the_four_corners_and_no_more_than_was_asked():
+    dark = torch.full((1000, 3, 40, 40), -0.0)
+    numbers, noise = crops(cover=1).draw(dark.shape, seeded(), "cpu")
+    covered = crops(cover=1, cover_side=0.5).apply(dark, numbers, noise).amax(1) > 0
+    rows, columns = covered.any(2), covered.any(1)
+    assert (rows[:, 0] ^ rows[:, -1])[rows.any(1)].all()
+    assert (columns[:, 0] ^ columns[:, -1])[columns.any(1)].all()
+    corners = [(r, c) for r in (0, -1) for c in (0, -1)]
+    assert all(covered[:, r, c].float().mean() > 0.2 for r, c in corners)
+    assert rows.sum(1).max() == columns.sum(1).max() == 20
+    assert covered.float().mean().item() == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_crops_without_blur_and_cover_are_those_of_augment(images):
+    settings = asdict(Augment())
+    numbers, noise = AugmentCrops(**settings).draw(images.shape, seeded(), "cpu")
+    changed = AugmentCrops(**settings, blur=0, cover=0).apply(images, numbers, noise)
+    assert torch.equal(changed, Augment().apply(images, numbers[:, :22], noise))

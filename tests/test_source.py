@@ -16,7 +16,7 @@ from helpers.data import __main__ as command_line
 from helpers.data import source
 from helpers.data.classes import CLASSES
 from helpers.data.dataset import list_pictures
-from helpers.data.render import DECK_VERSION
+from helpers.data.drawing.render import DECK_VERSION
 
 
 def make_cards(root: Path) -> Path:

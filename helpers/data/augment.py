@@ -138,6 +138,49 @@ class Augment:
         return torch.where(inside, numbers[:, 5:, None, None].to(images), images)
 
 
+@dataclass(frozen=True)
+class AugmentCrops(Augment):
+    """`Augment` for what a finder of cards cuts out: blurred, and with a corner covered.
+
+    A cut edge is its own already: `scale` above 1 and `shift` put a part of the card outside.
+
+    Args:
+        blur: probability that a picture is blurred, by a mean of three by three pixels.
+        cover: probability that one of its corners is covered by a rectangle of one colour.
+        cover_side: largest share of each side that is covered.
+
+    >>> images = torch.ones(8, 3, 64, 64)
+    >>> covered = AugmentCrops(cover=1.0)(images, torch.Generator().manual_seed(0))
+    >>> covered.shape
+    torch.Size([8, 3, 64, 64])
+    """
+
+    blur: float = 0.2
+    cover: float = 0.2
+    cover_side: float = 0.35
+
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str
+    ) -> tuple[Tensor, Tensor]:
+        numbers, noise = super().draw(shape, generator, device)
+        own = torch.rand(shape[0], 9, generator=generator).to(device)
+        return torch.cat([numbers, own], dim=1), noise
+
+    def apply(self, images: Tensor, numbers: Tensor, noise: Tensor) -> Tensor:
+        numbers, own = numbers[:, :-9], numbers[:, -9:, None, None]
+        blurred, covered, right, low, width, height, *_ = own.unbind(1)
+        soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        images = torch.where((blurred < self.blur)[:, None], soft, images)
+        rows, columns = (torch.arange(n, device=images.device) / n for n in images.shape[2:])
+        rows = (
+            torch.where(low < 0.5, rows[:, None], rows.flip(0)[:, None]) < height * self.cover_side
+        )
+        columns = torch.where(right < 0.5, columns, columns.flip(0)) < width * self.cover_side
+        inside = (rows & columns & (covered < self.cover))[:, None]
+        images = torch.where(inside, own[:, 6:].to(images), images)
+        return super().apply(images, numbers, noise)
+
+
 # Little enough that a card is still read at a glance: for trainings of a few minutes.
 LIGHT = Augment(
     rotation=3, shift=0.03, scale=(0.94, 1.08), stretch=0.05, shear=1, half_turn=0,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.data.classes import CLASSES
-from helpers.data.render import DECK_VERSION, render_deck
+from helpers.data.drawing.render import DECK_VERSION, render_deck
 
 SPLITS = ("train", "valid", "test")
 PICTURE_SUFFIXES = ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .heic .heif"

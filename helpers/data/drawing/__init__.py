@@ -1,1 +1,1 @@
-"""The parts that `helpers.data.render` makes its photographs of cards from."""
+"""Cards from code: flat faces, photographs of them, decks, drawings made while one trains."""

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from helpers.data.render import render_card
+from helpers.data.drawing.render import render_card
 from helpers.study.exercises.exercise import Exercise
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.data.classes import CLASSES
-from helpers.data.render import render_card
+from helpers.data.drawing.render import render_card
 from helpers.data.seeding import EpochSampler, mix_seed
 
 
