@@ -27,10 +27,10 @@ from helpers.data import (
     draw_face,
     drawing,
     rank_and_suit,
-    render,
     render_card,
     render_deck,
 )
+from helpers.data.drawing import render
 from helpers.data.drawing.faces import LAYOUTS, LETTERS, Face, draw_pips
 from helpers.data.drawing.shapes import SUIT_SHAPES, suit_mask, text_mask
 from helpers.data.drawing.style import FONTS, choose_style

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from helpers.data.augment import MEDIUM, Augment
 from helpers.data.cutmix import CutMixBatches
-from helpers.data.drawing.drawn import make_drawing_loader
 from helpers.data.drawing.render import render_deck
+from helpers.data.drawn import make_drawing_loader
 from helpers.data.loaders import make_loaders
 from helpers.data.seeding import seed_everything
 from helpers.data.source import deck_folder

@@ -1,1 +1,1 @@
-"""Cards from code: flat faces, photographs of them, decks, drawings made while one trains."""
+"""Cards from code: flat faces, photographs of them, and whole decks."""
