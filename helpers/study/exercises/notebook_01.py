@@ -35,42 +35,29 @@ def colour_vectors_by_reshape(pixels: Tensor) -> Tensor:
 
 
 COLOUR_VECTORS = Exercise(
-    notebook="01",
-    task="Pictures as rows of 768 numbers that keep the colours, of mean 0 and length 1.",
-    minutes=10,
+    text="""
+    Pictures as rows of 768 numbers that keep the colours, of mean 0 and length 1.
+    01, 10 minutes: 01_exploring_the_data.ipynb#The-numbers-to-beat
+    - Three steps: smaller, centred, of length 1. Which of them go by row?
+    - x = x - mean of the row; x = x / root of the row's sum of squares
+    - avg_pool2d by 4 on floats, flatten(1), subtract the mean and divide by the norm over dimension
+      1, with keepdim=True.
+    The channels were averaged, so red and black look alike: keep all three.
+        pixels.float() => pixels.float().mean(1, keepdim=True)
+    The mean of each row, not of each column, has to go: use dim=1 and keepdim=True.
+        small.mean(1, keepdim=True) => small.mean(0)
+    The mean of each row is still in it: subtract it before you divide.
+        small - small.mean(1, keepdim=True) => small
+    Each row should have length 1: divide by its norm, not by its standard deviation.
+        small.norm(dim=1, keepdim=True) => small.std(1, keepdim=True)
+    Each number is the mean of 4 by 4 pixels, not one of them.
+        F.avg_pool2d(pixels.float(), 4) => pixels.float()[:, :, ::4, ::4]
+    Each number is the mean of 4 by 4 pixels, not the largest.
+        avg_pool2d => max_pool2d
+    """,
     reference=colour_vectors,
     cases=lambda: [(pixels(1),), (pixels(1, seed=2) // 64,), (pixels(5, seed=1),)],
-    mistakes={
-        "The channels were averaged, so red and black look alike: keep all three.": (
-            "pixels.float()",
-            "pixels.float().mean(1, keepdim=True)",
-        ),
-        "The mean of each row, not of each column, has to go: use dim=1 and keepdim=True.": (
-            "small.mean(1, keepdim=True)",
-            "small.mean(0)",
-        ),
-        "The mean of each row is still in it: subtract it before you divide.": (
-            "small - small.mean(1, keepdim=True)",
-            "small",
-        ),
-        "Each row should have length 1: divide by its norm, not by its standard deviation.": (
-            "small.norm(dim=1, keepdim=True)",
-            "small.std(1, keepdim=True)",
-        ),
-        "Each number is the mean of 4 by 4 pixels, not one of them.": (
-            "F.avg_pool2d(pixels.float(), 4)",
-            "pixels.float()[:, :, ::4, ::4]",
-        ),
-        "Each number is the mean of 4 by 4 pixels, not the largest.": ("avg_pool2d", "max_pool2d"),
-    },
     also_right=(colour_vectors_by_reshape,),
-    hints=(
-        "Three steps: smaller, centred, of length 1. Which of them go by row?",
-        "x = x - mean of the row; x = x / root of the row's sum of squares",
-        "avg_pool2d by 4 on floats, flatten(1), subtract the mean and divide by the norm over "
-        "dimension 1, with keepdim=True.",
-    ),
-    link=f"{NOTEBOOK}#The-numbers-to-beat",
 )
 
 
@@ -101,9 +88,23 @@ def voters(queries: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor, int]
 
 
 VOTE = Exercise(
-    notebook="01",
-    task="The k nearest training pictures vote for a label.",
-    minutes=20,
+    text="""
+    The k nearest training pictures vote for a label.
+    01, 20 minutes: 01_exploring_the_data.ipynb#The-numbers-to-beat
+    - Whom does each query ask, and how is the most frequent of k labels found?
+    - distances (Q, N), the k smallest of each row, their labels (Q, k), the label that is there
+      most often
+    - cdist, topk with largest=False, look up key_targets, count by one_hot and sum, argmax.
+    These voters are the farthest: topk takes the largest unless largest=False.
+        , largest=False =>
+    Only the nearest was asked: let all k vote.
+        topk(k, => topk(1,
+    A mean of labels is no vote, for 7 and 9 do not make an 8: count each label.
+        F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)
+            => key_targets[nearest].float().mean(1).round().long()
+    These are indices into the keys: look up their labels in key_targets.
+        F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1) => nearest[:, 0]
+    """,
     reference=vote,
     gradients=(),
     cases=lambda: [
@@ -113,29 +114,7 @@ VOTE = Exercise(
         voters(None, 5),
         voters(None, 12),
     ],
-    mistakes={
-        "These voters are the farthest: topk takes the largest unless largest=False.": (
-            ", largest=False",
-            "",
-        ),
-        "Only the nearest was asked: let all k vote.": ("topk(k,", "topk(1,"),
-        "A mean of labels is no vote, for 7 and 9 do not make an 8: count each label.": (
-            "F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)",
-            "key_targets[nearest].float().mean(1).round().long()",
-        ),
-        "These are indices into the keys: look up their labels in key_targets.": (
-            "F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)",
-            "nearest[:, 0]",
-        ),
-    },
     also_right=(vote_by_counting,),
-    hints=(
-        "Whom does each query ask, and how is the most frequent of k labels found?",
-        "distances (Q, N), the k smallest of each row, their labels (Q, k), the label that is "
-        "there most often",
-        "cdist, topk with largest=False, look up key_targets, count by one_hot and sum, argmax.",
-    ),
-    link=f"{NOTEBOOK}#The-numbers-to-beat",
 )
 
 
@@ -149,9 +128,24 @@ def suspects(test: Tensor, train: Tensor, count: int) -> Tensor:
 
 
 SUSPECTS = Exercise(
-    notebook="01",
-    task="The test pictures that lie nearest to a training picture, the most suspicious first.",
-    minutes=20,
+    text="""
+    The test pictures that lie nearest to a training picture, the most suspicious first.
+    01, 20 minutes: 01_exploring_the_data.ipynb#What-is-wrong-with-it
+    - What makes one test picture suspicious: its distance to which training picture?
+    - gap[i] = min over j of distance(test[i], train[j])
+    - cdist, the smallest of each row, and the indices of the `count` smallest of those.
+    The minimum runs over the wrong side: each test row wants its nearest training row.
+        min(dim=1) => min(dim=0)
+    These are the least suspicious: the smallest distances come first.
+        , largest=False =>
+    These are indices into train; wanted are those into test.
+        return gaps.topk(count, largest=False).indices
+            => return torch.cdist(test, train).argmin(1)[gaps.argsort()[:count]]
+    A copy is near one training row, not near all of them: take the minimum, not the mean.
+        .min(dim=1).values => .mean(dim=1)
+    These are the gaps; wanted are the indices.
+        .indices => .values
+    """,
     reference=suspects,
     gradients=(),
     cases=lambda: [
@@ -160,34 +154,9 @@ SUSPECTS = Exercise(
         (numbers(40, 3), numbers(60, 3, seed=1), 10),
         (numbers(60, 3, seed=2), numbers(40, 3, seed=3), 7),
     ],
-    mistakes={
-        "The minimum runs over the wrong side: each test row wants its nearest training row.": (
-            "min(dim=1)",
-            "min(dim=0)",
-        ),
-        "These are the least suspicious: the smallest distances come first.": (
-            ", largest=False",
-            "",
-        ),
-        "These are indices into train; wanted are those into test.": (
-            "return gaps.topk(count, largest=False).indices",
-            "return torch.cdist(test, train).argmin(1)[gaps.argsort()[:count]]",
-        ),
-        "A copy is near one training row, not near all of them: take the minimum, not the mean.": (
-            ".min(dim=1).values",
-            ".mean(dim=1)",
-        ),
-        "These are the gaps; wanted are the indices.": (".indices", ".values"),
-    },
     also_right=(
         lambda test, train, count: torch.stack(
             [(train - row).norm(dim=1).min() for row in test]
         ).argsort()[:count],
     ),
-    hints=(
-        "What makes one test picture suspicious: its distance to which training picture?",
-        "gap[i] = min over j of distance(test[i], train[j])",
-        "cdist, the smallest of each row, and the indices of the `count` smallest of those.",
-    ),
-    link=f"{NOTEBOOK}#What-is-wrong-with-it",
 )

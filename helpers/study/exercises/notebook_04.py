@@ -45,37 +45,25 @@ def describe_accumulation(
 
 
 ACCUMULATE = Exercise(
-    notebook="04",
-    task="The gradient of a whole batch, from small pieces of it.",
-    minutes=15,
+    text="""
+    The gradient of a whole batch, from small pieces of it.
+    04, 15 minutes: 04_the_training_loop.ipynb#The-epoch
+    - backward() adds to .grad. What must each piece's loss be, for the sum to be the mean?
+    - mean over the batch = sum over pieces of (length of the piece / B) * its mean
+    - A loop over pieces: forward, loss times its share, backward; nothing cleared.
+    Gradients add, so the means of the pieces add up: each must count its share.
+        , reduction="sum") / len(targets) => )
+    The last piece may be smaller: its share is its length divided by that of the batch.
+        , reduction="sum") / len(targets) => ) / len(images.split(size))
+    The gradients of the earlier pieces were cleared: nothing is to be cleared in between.
+        loss = => model.zero_grad()¶loss =
+    The whole batch went through at once: split it, for memory holds one piece.
+        zip(images.split(size), targets.split(size), strict=True) => [(images, targets)]
+    """,
     reference=accumulate,
     cases=lambda: [(4, 2, False), (64, 16, False), (7, 3, False), (5, 8, True), (1, 1, False)],
     run=describe_accumulation,
-    mistakes={
-        "Gradients add, so the means of the pieces add up: each must count its share.": (
-            ', reduction="sum") / len(targets)',
-            ")",
-        ),
-        "The last piece may be smaller: its share is its length divided by that of the batch.": (
-            ', reduction="sum") / len(targets)',
-            ") / len(images.split(size))",
-        ),
-        "The gradients of the earlier pieces were cleared: nothing is to be cleared in between.": (
-            "        loss = ",
-            "        model.zero_grad()\n        loss = ",
-        ),
-        "The whole batch went through at once: split it, for memory holds one piece.": (
-            "zip(images.split(size), targets.split(size), strict=True)",
-            "[(images, targets)]",
-        ),
-    },
     also_right=(accumulate_by_share,),
-    hints=(
-        "backward() adds to .grad. What must each piece's loss be, for the sum to be the mean?",
-        "mean over the batch = sum over pieces of (length of the piece / B) * its mean",
-        "A loop over pieces: forward, loss times its share, backward; nothing cleared.",
-    ),
-    link=f"{NOTEBOOK}#The-epoch",
 )
 
 
@@ -123,50 +111,35 @@ def describe_epoch(
 
 
 MEND_THE_EPOCH = Exercise(
+    text="""
+    An epoch that runs without an error and is wrong in three places.
+    04, 20 minutes: 04_the_training_loop.ipynb#The-epoch
+    - What mode is the model in? Before which line must the gradients be dropped?
+    - zero_grad, backward, step; and the mean over samples is no mean of means
+    - model.train() first; clear before backward; weigh each loss by len(targets).
+    The gradients are gone before step() reads them: clear them before backward().
+        optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    The gradients of all batches add up: clear them once for each batch.
+        optimizer.zero_grad() =>
+    In evaluation mode batch norm does not learn: begin with model.train().
+        model.train() =>
+    The last batch is smaller: weigh each loss by its number of samples.
+        losses.append(loss.item() * len(targets))¶counts.append(len(targets))
+            => losses.append(loss.item())¶counts.append(1)
+    step() moves by what backward() has found, so backward() comes first.
+        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
+    """,
     name="mend_the_epoch",
-    notebook="04",
-    task="An epoch that runs without an error and is wrong in three places.",
-    minutes=20,
     reference=epoch,
-    given=(
-        "    model.train()\n",
-        "",
-        "        optimizer.zero_grad()\n        loss.backward()",
-        "        loss.backward()\n        optimizer.zero_grad()",
-        "losses.append(loss.item() * len(targets))\n        counts.append(len(targets))",
-        "losses.append(loss.item())\n        counts.append(1)",
-    ),
+    given="""
+    model.train() =>
+    optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    losses.append(loss.item() * len(targets))¶counts.append(len(targets))
+        => losses.append(loss.item())¶counts.append(1)
+    """,
     cases=lambda: [([4], 0.0), ([4, 4], 0.0), ([8, 8, 2], 0.9)],
     run=describe_epoch,
-    mistakes={
-        "The gradients are gone before step() reads them: clear them before backward().": (
-            "        optimizer.zero_grad()\n        loss.backward()",
-            "        loss.backward()\n        optimizer.zero_grad()",
-        ),
-        "The gradients of all batches add up: clear them once for each batch.": (
-            "        optimizer.zero_grad()\n",
-            "",
-        ),
-        "In evaluation mode batch norm does not learn: begin with model.train().": (
-            "    model.train()\n",
-            "",
-        ),
-        "The last batch is smaller: weigh each loss by its number of samples.": (
-            "losses.append(loss.item() * len(targets))\n        counts.append(len(targets))",
-            "losses.append(loss.item())\n        counts.append(1)",
-        ),
-        "step() moves by what backward() has found, so backward() comes first.": (
-            "        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()",
-            "        optimizer.step()\n        optimizer.zero_grad()\n        loss.backward()",
-        ),
-    },
     also_right=(epoch_of_samples,),
-    hints=(
-        "What mode is the model in? Before which line must the gradients be dropped?",
-        "zero_grad, backward, step; and the mean over samples is no mean of means",
-        "model.train() first; clear before backward; weigh each loss by len(targets).",
-    ),
-    link=f"{NOTEBOOK}#The-epoch",
 )
 
 
@@ -195,10 +168,24 @@ def stopping_by_counting(losses: Sequence[float], patience: int) -> int | None:
 
 
 EARLY_STOPPING = Exercise(
+    text="""
+    The epoch after which a training is to stop.
+    04, 15 minutes: 04_the_training_loop.ipynb#Overfitting-and-underfitting,-on-purpose
+    - What has to be remembered while the losses pass by?
+    - bad epochs in a row = this epoch - the best one
+    - Keep the best loss and its epoch; return as soon as `patience` epochs have brought none.
+    Compare with the best so far, not with the epoch before.
+        >= patience:¶    return number => >= patience:¶    return number¶else:¶    best = loss
+    A new best starts the count again: only bad epochs in a row count.
+        best, best_epoch = loss, number => best = loss
+    An equal loss is no improvement: it must be smaller.
+        loss < best => loss <= best
+    This waits one epoch too long: stop at the last of `patience` epochs.
+        >= patience => > patience
+    Epochs are counted from 1.
+        return number => return number - 1
+    """,
     name="early_stopping",
-    notebook="04",
-    task="The epoch after which a training is to stop.",
-    minutes=15,
     reference=stopping_epoch,
     cases=lambda: [
         ([1.0, 2.0, 3.0], 1),
@@ -209,30 +196,7 @@ EARLY_STOPPING = Exercise(
         ([2.0, 3.0, 1.0, 3.0, 3.0, 3.0, 0.5], 3),
         ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
     ],
-    mistakes={
-        "Compare with the best so far, not with the epoch before.": (
-            "        elif number - best_epoch >= patience:\n            return number",
-            "        elif number - best_epoch >= patience:\n            return number\n"
-            "        else:\n            best = loss",
-        ),
-        "A new best starts the count again: only bad epochs in a row count.": (
-            "best, best_epoch = loss, number",
-            "best = loss",
-        ),
-        "An equal loss is no improvement: it must be smaller.": ("loss < best", "loss <= best"),
-        "This waits one epoch too long: stop at the last of `patience` epochs.": (
-            ">= patience",
-            "> patience",
-        ),
-        "Epochs are counted from 1.": ("return number", "return number - 1"),
-    },
     also_right=(stopping_by_counting,),
-    hints=(
-        "What has to be remembered while the losses pass by?",
-        "bad epochs in a row = this epoch - the best one",
-        "Keep the best loss and its epoch; return as soon as `patience` epochs have brought none.",
-    ),
-    link=f"{NOTEBOOK}#Overfitting-and-underfitting,-on-purpose",
 )
 
 
@@ -247,10 +211,24 @@ def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 
 LABEL_SMOOTHING = Exercise(
+    text="""
+    Cross-entropy with softer targets, from `log_softmax`.
+    04, 25 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
+    - The loss of a picture is minus the sum of target times log-probability.
+    - For the even share that sum is a mean of log-probabilities.
+    - log_softmax; the target's and the mean, by their shares; minus; the mean over the batch.
+    The share is spread over all classes, the target's own included.
+        * log_p.mean(dim=1) => * (log_p.sum(1) - of_target) / (log_p.shape[1] - 1)
+    The target keeps 1 - smoothing; here it keeps smoothing.
+        (1 - smoothing) * of_target + smoothing * => smoothing * of_target + (1 - smoothing) *
+    The share that is spread was not taken from the target.
+        (1 - smoothing) * of_target => of_target
+    The logarithm of a softmax that has become 0 is infinite: use log_softmax.
+        logits.log_softmax(dim=1) => logits.softmax(dim=1).log()
+    The loss of a batch is the mean over its pictures, not their sum.
+        log_p.mean(dim=1)).mean() => log_p.mean(dim=1)).sum()
+    """,
     name="label_smoothing",
-    notebook="04",
-    task="Cross-entropy with softer targets, from `log_softmax`.",
-    minutes=25,
     reference=smoothed_loss,
     cases=lambda: [
         (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 0.3),
@@ -258,37 +236,9 @@ LABEL_SMOOTHING = Exercise(
         (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 0.1),
         (3 * numbers(8, 53), torch.arange(8), 0.1),
     ],
-    mistakes={
-        "The share is spread over all classes, the target's own included.": (
-            "smoothing * log_p.mean(dim=1))",
-            "smoothing * (log_p.sum(1) - of_target) / (log_p.shape[1] - 1))",
-        ),
-        "The target keeps 1 - smoothing; here it keeps smoothing.": (
-            "(1 - smoothing) * of_target + smoothing * log_p",
-            "smoothing * of_target + (1 - smoothing) * log_p",
-        ),
-        "The share that is spread was not taken from the target.": (
-            "(1 - smoothing) * of_target",
-            "of_target",
-        ),
-        "The logarithm of a softmax that has become 0 is infinite: use log_softmax.": (
-            "logits.log_softmax(dim=1)",
-            "logits.softmax(dim=1).log()",
-        ),
-        "The loss of a batch is the mean over its pictures, not their sum.": (
-            "log_p.mean(dim=1)).mean()",
-            "log_p.mean(dim=1)).sum()",
-        ),
-    },
     also_right=(
         lambda logits, targets, smoothing: F.cross_entropy(
             logits, targets, label_smoothing=smoothing
         ),
     ),
-    hints=(
-        "The loss of a picture is minus the sum of target times log-probability.",
-        "For the even share that sum is a mean of log-probabilities.",
-        "log_softmax; the target's and the mean, by their shares; minus; the mean over the batch.",
-    ),
-    link=f"{NOTEBOOK}#Loss-is-not-accuracy",
 )

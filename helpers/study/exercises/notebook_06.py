@@ -40,13 +40,6 @@ def replace_head_by_name(model: nn.Module, num_classes: int) -> nn.Module:
     return model
 
 
-def new_network(model: nn.Module, num_classes: int) -> nn.Module:
-    other = tiny(model.pretrained_cfg["classifier"])
-    for parameter in other.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return replace_head(other, num_classes)
-
-
 def describe_head(
     solution: Callable[..., nn.Module], head: str, num_classes: int
 ) -> dict[str, object]:
@@ -70,38 +63,29 @@ def describe_head(
 
 
 REPLACE_HEAD = Exercise(
-    notebook="06",
-    task="A timm model with a new last layer for another number of classes.",
-    minutes=10,
+    text="""
+    A timm model with a new last layer for another number of classes.
+    06, 10 minutes: 06_pretrained_models.ipynb#The-head,-and-its-shapes
+    - Every timm model knows which of its layers is the head.
+    - A Linear from as many features as the old head took to the new classes.
+    - One method of the model does it; or pretrained_cfg['classifier'] is the head's name.
+    Only some models call their head fc: model.reset_classifier works for all.
+        model.reset_classifier(num_classes)
+            => model.fc = nn.Linear(model.fc.in_features, num_classes)
+    The model still has its old classes: call reset_classifier with the new number.
+        model.reset_classifier(num_classes) =>
+    The new layer stands on the old classes: the old head has to go.
+        model.reset_classifier(num_classes)
+            => model = nn.Sequential(model, nn.Linear(10, num_classes))
+    This is another network, with other weights: change the one that was given.
+        return model => [nn.init.normal_(p, std=0.1) for p in model.parameters()]¶return model
+    A classifier returns logits: the softmax belongs to the loss.
+        return model => return nn.Sequential(model, nn.Softmax(1))
+    """,
     reference=replace_head,
     cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10)],
     run=describe_head,
-    mistakes={
-        "The new layer stands on the old classes: the old head has to go.": (
-            lambda model, classes: nn.Sequential(model, nn.Linear(10, classes))
-        ),
-        "This is another network, with other weights: change the one that was given.": (
-            lambda model, classes: new_network(model, classes)
-        ),
-        "Only some models call their head fc: model.reset_classifier works for all.": (
-            "model.reset_classifier(num_classes)",
-            "model.fc = nn.Linear(model.fc.in_features, num_classes)",
-        ),
-        "A classifier returns logits: the softmax belongs to the loss.": (
-            lambda model, classes: nn.Sequential(replace_head(model, classes), nn.Softmax(1))
-        ),
-        "The model still has its old classes: call reset_classifier with the new number.": (
-            "model.reset_classifier(num_classes)",
-            "",
-        ),
-    },
     also_right=(replace_head_by_name,),
-    hints=(
-        "Every timm model knows which of its layers is the head.",
-        "A Linear from as many features as the old head took to the new classes.",
-        "One method of the model does it; or pretrained_cfg['classifier'] is the head's name.",
-    ),
-    link=f"{NOTEBOOK}#The-head,-and-its-shapes",
 )
 
 
@@ -144,39 +128,26 @@ def describe_freeze(solution: Callable[[nn.Module], nn.Module], head: str) -> di
 
 
 FREEZE_BACKBONE = Exercise(
-    notebook="06",
-    task="Only the head of a timm model is left to learn.",
-    minutes=20,
+    text="""
+    Only the head of a timm model is left to learn.
+    06, 20 minutes: 06_pretrained_models.ipynb#Freezing,-and-what-batch-norm-does-meanwhile
+    - Two things move in training: weights, by gradients, and something without any.
+    - requires_grad_(False) for all, True for the head; batch norms in evaluation mode
+    - Freeze the model, call eval() on it, unfreeze model.get_classifier().
+    Batch norm moves its statistics without any gradient: put it in evaluation mode.
+        model.eval() => model.train()
+    Nothing is left to learn: unfreeze model.get_classifier() again.
+        model.get_classifier().requires_grad_(True) =>
+    The backbone still learns: requires_grad belongs to each parameter, not to the model.
+        model.requires_grad_(False) => model.requires_grad = False
+    The head is frozen and the backbone learns: it is the other way round.
+        model.requires_grad_(False) => model.requires_grad_(True)
+        model.get_classifier().requires_grad_(True) => model.get_classifier().requires_grad_(False)
+    """,
     reference=freeze_backbone,
     cases=lambda: [("fc",), ("classifier",)],
     run=describe_freeze,
-    mistakes={
-        "Batch norm moves its statistics without any gradient: put it in evaluation mode.": (
-            "    model.eval()",
-            "    model.train()",
-        ),
-        "Nothing is left to learn: unfreeze model.get_classifier() again.": (
-            "    model.get_classifier().requires_grad_(True)\n",
-            "",
-        ),
-        "The backbone still learns: requires_grad belongs to each parameter, not to the model.": (
-            "model.requires_grad_(False)",
-            "model.requires_grad = False",
-        ),
-        "The head is frozen and the backbone learns: it is the other way round.": (
-            "model.requires_grad_(False)",
-            "model.requires_grad_(True)",
-            "model.get_classifier().requires_grad_(True)",
-            "model.get_classifier().requires_grad_(False)",
-        ),
-    },
     also_right=(freeze_with_timm,),
-    hints=(
-        "Two things move in training: weights, by gradients, and something without any.",
-        "requires_grad_(False) for all, True for the head; batch norms in evaluation mode",
-        "Freeze the model, call eval() on it, unfreeze model.get_classifier().",
-    ),
-    link=f"{NOTEBOOK}#Freezing,-and-what-batch-norm-does-meanwhile",
 )
 
 
@@ -215,43 +186,30 @@ def describe_groups(
 
 
 PARAMETER_GROUPS = Exercise(
+    text="""
+    Two groups of parameters for an optimizer: those that decay and those that do not.
+    06, 15 minutes: 06_pretrained_models.ipynb#Fine-tuning-well
+    - What do the parameters that are not to decay have in common?
+    - One dimension: biases, and the weights of norms.
+    - Two lists by ndim, two dicts with params and weight_decay.
+    Everything decays: put parameters of one dimension into a group without decay.
+        "weight_decay": 0.0 => "weight_decay": weight_decay
+    Nothing decays.
+        "weight_decay": weight_decay => "weight_decay": 0.0
+    The weights of norms decay: they have one dimension, as biases have.
+        p in able if p.ndim > 1 => n, p in model.named_parameters() if not n.endswith("bias")
+        for p in able if p.ndim <= 1 => for n, p in model.named_parameters() if n.endswith("bias")
+    The groups are swapped: it is the matrices that decay.
+        ndim > 1 => ndim <= 1
+        able if p.ndim <= 1]¶return => able if p.ndim > 1]¶return
+    Some parameters are in no group, so the optimizer will never move them.
+        p.ndim <= 1 => p.ndim == 0
+    """,
     name="parameter_groups",
-    notebook="06",
-    task="Two groups of parameters for an optimizer: those that decay and those that do not.",
-    minutes=15,
     reference=two_groups,
     cases=lambda: [(0.05, False), (0.3, True)],
     run=describe_groups,
-    mistakes={
-        "Everything decays: put parameters of one dimension into a group without decay.": (
-            '"weight_decay": 0.0',
-            '"weight_decay": weight_decay',
-        ),
-        "Nothing decays.": ('"weight_decay": weight_decay', '"weight_decay": 0.0'),
-        "The weights of norms decay: they have one dimension, as biases have.": (
-            "decayed = [p for p in able if p.ndim > 1]",
-            'decayed = [p for n, p in model.named_parameters() if not n.endswith("bias")]',
-            "others = [p for p in able if p.ndim <= 1]",
-            'others = [p for n, p in model.named_parameters() if n.endswith("bias")]',
-        ),
-        "The groups are swapped: it is the matrices that decay.": (
-            "ndim > 1",
-            "ndim <= 1",
-            "able if p.ndim <= 1]\n    return",
-            "able if p.ndim > 1]\n    return",
-        ),
-        "Some parameters are in no group, so the optimizer will never move them.": (
-            "p.ndim <= 1",
-            "p.ndim == 0",
-        ),
-    },
     also_right=(groups_of_timm,),
-    hints=(
-        "What do the parameters that are not to decay have in common?",
-        "One dimension: biases, and the weights of norms.",
-        "Two lists by ndim, two dicts with params and weight_decay.",
-    ),
-    link=f"{NOTEBOOK}#Fine-tuning-well",
 )
 
 
@@ -300,39 +258,29 @@ def describe_cam(
 
 
 GRAD_CAM = Exercise(
-    notebook="06",
-    task="Heat maps of where in a picture a logit comes from.",
-    minutes=45,
+    text="""
+    Heat maps of where in a picture a logit comes from.
+    06, 45 minutes: 06_pretrained_models.ipynb#What-the-features-know
+    - Which channels of the layer speak for the target, and where are they active?
+    - weight of a channel = mean over places of d logit / d activation; heat = relu(sum of weight *
+      activation)
+    - Catch the output by a hook, torch.autograd.grad of the targets' logits by it, mean over
+      places, weigh, sum, ReLU, divide by the largest.
+    The heat is for the class with the largest logit: take the logit of the target.
+        logits.gather(1, targets[:, None]).sum() => logits.amax(1).sum()
+    Average the gradient over all places first: each channel has one weight.
+        gradient.mean(dim=(2, 3), keepdim=True) => gradient
+    These are the activations alone: weigh each channel by its mean gradient.
+        (weights * kept[0]) => kept[0]
+    What speaks against the class is still in it: apply ReLU to the sum.
+        .relu() =>
+    Each map should reach up to 1: divide by its own largest value.
+        heat.amax(dim=(1, 2), keepdim=True) => heat.amax()
+    The hook is still there: remove it.
+        hook.remove() =>
+    """,
     reference=grad_cam,
     cases=lambda: [(1, 2, (6, 6)), (3, 8, (6, 6)), (7, 4, (5, 8))],
     run=describe_cam,
-    mistakes={
-        "The heat is for the class with the largest logit: take the logit of the target.": (
-            "logits.gather(1, targets[:, None]).sum()",
-            "logits.amax(1).sum()",
-        ),
-        "Average the gradient over all places first: each channel has one weight.": (
-            "gradient.mean(dim=(2, 3), keepdim=True)",
-            "gradient",
-        ),
-        "These are the activations alone: weigh each channel by its mean gradient.": (
-            "(weights * kept[0])",
-            "kept[0]",
-        ),
-        "What speaks against the class is still in it: apply ReLU to the sum.": (".relu()", ""),
-        "Each map should reach up to 1: divide by its own largest value.": (
-            "heat.amax(dim=(1, 2), keepdim=True)",
-            "heat.amax()",
-        ),
-        "The hook is still there: remove it.": ("    hook.remove()\n", ""),
-    },
     also_right=(grad_cam_by_retaining,),
-    hints=(
-        "Which channels of the layer speak for the target, and where are they active?",
-        "weight of a channel = mean over places of d logit / d activation; heat = relu(sum of "
-        "weight * activation)",
-        "Catch the output by a hook, torch.autograd.grad of the targets' logits by it, mean over "
-        "places, weigh, sum, ReLU, divide by the largest.",
-    ),
-    link=f"{NOTEBOOK}#What-the-features-know",
 )

@@ -23,34 +23,25 @@ def warmup(step: int, steps: int) -> float:
 
 
 WARMUP = Exercise(
-    notebook="08",
-    task="The factor by which a learning rate rises from almost nothing.",
-    minutes=10,
+    text="""
+    The factor by which a learning rate rises from almost nothing.
+    08, 10 minutes: 08_learning_rate_schedules.ipynb#Where-a-warm-up-is-needed
+    - What is the factor in the first step, in the second, and in the last of the warm-up?
+    - (step + 1) / steps, as long as that is below 1
+    - One line: the smaller of 1 and the line that rises.
+    The first step has a factor of 0 and moves nothing: begin at 1 / steps.
+        (step + 1) / steps => step / steps
+    It goes on rising: after the warm-up the factor stays at 1.
+        min(1.0, => max(0.0,
+    Division with // gives whole numbers, 0 and then 1.
+        (step + 1) / steps => (step + 1) // steps
+    It falls: the learning rate has to grow during the warm-up.
+        min(1.0, (step + 1) / steps) => max(0.0, 1 - step / steps)
+    """,
     reference=warmup,
     cases=lambda: [(1,), (2,), (5,), (100,)],
     run=describe_curve,
-    mistakes={
-        "The first step has a factor of 0 and moves nothing: begin at 1 / steps.": (
-            "(step + 1) / steps",
-            "step / steps",
-        ),
-        "It goes on rising: after the warm-up the factor stays at 1.": ("min(1.0, ", "max(0.0, "),
-        "Division with // gives whole numbers, 0 and then 1.": (
-            "(step + 1) / steps",
-            "(step + 1) // steps",
-        ),
-        "It falls: the learning rate has to grow during the warm-up.": (
-            "min(1.0, (step + 1) / steps)",
-            "max(0.0, 1 - step / steps)",
-        ),
-    },
     also_right=(lambda step, steps: (step + 1) / steps if step < steps else 1.0,),
-    hints=(
-        "What is the factor in the first step, in the second, and in the last of the warm-up?",
-        "(step + 1) / steps, as long as that is below 1",
-        "One line: the smaller of 1 and the line that rises.",
-    ),
-    link=f"{NOTEBOOK}#Where-a-warm-up-is-needed",
 )
 
 
@@ -61,36 +52,31 @@ def cosine(step: int, steps: int, low: float) -> float:
 
 
 COSINE = Exercise(
-    notebook="08",
-    task="The factor that falls along half a wave and then stays.",
-    minutes=10,
+    text="""
+    The factor that falls along half a wave and then stays.
+    08, 10 minutes: 08_learning_rate_schedules.ipynb#The-same-training-under-five-schedules
+    - Between which two values does a cosine go, over which stretch?
+    - (1 + cos(pi * step / steps)) / 2 goes from 1 to 0
+    - Stretch that to 1 .. low, and hold the step at `steps`.
+    A whole wave comes up again: half of one, to pi, is enough.
+        math.pi => 2 * math.pi
+    It should end at low, not at 0.
+        low + (1 - low) * =>
+    After the last step the curve rises again: keep it at low.
+        min(step / steps, 1.0) => step / steps
+    low was added on top, so the curve begins above 1: shrink the wave by 1 - low.
+        (1 - low) * (1 + => (1 +
+    This is a straight line.
+        (1 + math.cos(math.pi * share)) / 2 => (1 - share)
+    """,
     reference=cosine,
     cases=lambda: [(2, 0.0), (10, 0.1), (50, 0.5)],
     run=describe_curve,
-    mistakes={
-        "A whole wave comes up again: half of one, to pi, is enough.": ("math.pi", "2 * math.pi"),
-        "It should end at low, not at 0.": ("low + (1 - low) * ", ""),
-        "After the last step the curve rises again: keep it at low.": (
-            "min(step / steps, 1.0)",
-            "step / steps",
-        ),
-        "low was added on top, so the curve begins above 1: shrink the wave by 1 - low.": (
-            "(1 - low) * (1 +",
-            "(1 +",
-        ),
-        "This is a straight line.": ("(1 + math.cos(math.pi * share)) / 2", "(1 - share)"),
-    },
     also_right=(
         lambda step, steps, low: (
             low if step >= steps else 1 - (1 - low) * math.sin(math.pi * step / steps / 2) ** 2
         ),
     ),
-    hints=(
-        "Between which two values does a cosine go, over which stretch?",
-        "(1 + cos(pi * step / steps)) / 2 goes from 1 to 0",
-        "Stretch that to 1 .. low, and hold the step at `steps`.",
-    ),
-    link=f"{NOTEBOOK}#The-same-training-under-five-schedules",
 )
 
 
@@ -132,9 +118,27 @@ def describe_rates(solution: Callable[..., Sequence[float]], *arguments: Any) ->
 
 
 PLATEAU = Exercise(
-    notebook="08",
-    task="The learning rate of each epoch, cut when the loss has stalled.",
-    minutes=25,
+    text="""
+    The learning rate of each epoch, cut when the loss has stalled.
+    08, 25 minutes: 08_learning_rate_schedules.ipynb#By-batch,-by-epoch,-by-a-measure
+    - What has to be remembered from epoch to epoch?
+    - best, how many bad ones in a row, the rate; a cut when bad > patience
+    - A loop over the losses: new best or one more bad one; cut and count anew; note the rate.
+    After a cut the count starts again: else every later epoch cuts once more.
+        lr, bad = lr * factor, 0 => lr = lr * factor
+    This cuts one epoch early: more than `patience` epochs must have been bad.
+        bad > patience => bad >= max(patience, 1)
+    Compare with the best loss so far, not with that of the epoch before.
+        else:¶    bad += 1 => else:¶    best, bad = loss, bad + 1
+    A new best starts the count of bad epochs again.
+        best, bad = loss, 0 => best = loss
+    The rate is divided by factor and grows: multiply.
+        lr * factor => lr / factor
+    However little better, it is a new best: no threshold was asked for.
+        loss < best: => loss < best - 1e-4 * abs(best) or best == math.inf:
+    An equal loss is no new best.
+        loss < best => loss <= best
+    """,
     reference=plateau,
     cases=lambda: [
         ([3.0, 2.0, 2.0], 1.0, 0.5, 0),
@@ -146,32 +150,5 @@ PLATEAU = Exercise(
         ([1.0] * 6, 1e-6, 0.1, 0),
     ],
     run=describe_rates,
-    mistakes={
-        "After a cut the count starts again: else every later epoch cuts once more.": (
-            "lr, bad = lr * factor, 0",
-            "lr = lr * factor",
-        ),
-        "This cuts one epoch early: more than `patience` epochs must have been bad.": (
-            "bad > patience",
-            "bad >= max(patience, 1)",
-        ),
-        "Compare with the best loss so far, not with that of the epoch before.": (
-            "        else:\n            bad += 1",
-            "        else:\n            best, bad = loss, bad + 1",
-        ),
-        "A new best starts the count of bad epochs again.": ("best, bad = loss, 0", "best = loss"),
-        "The rate is divided by factor and grows: multiply.": ("lr * factor", "lr / factor"),
-        "However little better, it is a new best: no threshold was asked for.": (
-            "loss < best:",
-            "loss < best - 1e-4 * abs(best) or best == math.inf:",
-        ),
-        "An equal loss is no new best.": ("loss < best", "loss <= best"),
-    },
     also_right=(plateau_of_torch,),
-    hints=(
-        "What has to be remembered from epoch to epoch?",
-        "best, how many bad ones in a row, the rate; a cut when bad > patience",
-        "A loop over the losses: new best or one more bad one; cut and count anew; note the rate.",
-    ),
-    link=f"{NOTEBOOK}#By-batch,-by-epoch,-by-a-measure",
 )

@@ -28,9 +28,23 @@ def embed_unfolded(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 PATCH_EMBEDDING = Exercise(
-    notebook="14",
-    task="The first layer of a ViT: a picture as a sentence of patches, each a vector.",
-    minutes=10,
+    text="""
+    The first layer of a ViT: a picture as a sentence of patches, each a vector.
+    14, 10 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - Which layer does the same to every window, and when do its windows not overlap?
+    - token = weight.flatten(1) @ patch.flatten() + bias
+    - A convolution with the stride of its kernel; flatten rows and columns; swap two axes.
+    Windows overlap here: the stride of patches is their size.
+        stride=weight.shape[-1] => stride=1
+    A token is a patch: move the channels last, they cannot be reshaped there.
+        maps.flatten(2).transpose(1, 2) => maps.reshape(len(maps), -1, maps.shape[1])
+    Channels come last: (B, patches, D).
+        .transpose(1, 2) =>
+    Patches are listed row by row, not column by column.
+        maps.flatten => maps.mT.flatten
+    The bias is missing.
+        weight, bias, => weight,
+    """,
     reference=patch_embedding,
     cases=lambda: [
         (numbers(1, 1, 2, 2), numbers(2, 1, 2, 2), numbers(2)),
@@ -38,26 +52,7 @@ PATCH_EMBEDDING = Exercise(
         (numbers(2, 3, 4, 6), numbers(5, 3, 2, 2), numbers(5)),
         (numbers(1, 2, 9, 3), numbers(4, 2, 3, 3), numbers(4)),
     ],
-    mistakes={
-        "Windows overlap here: the stride of patches is their size.": (
-            "stride=weight.shape[-1]",
-            "stride=1",
-        ),
-        "A token is a patch: move the channels last, they cannot be reshaped there.": (
-            "maps.flatten(2).transpose(1, 2)",
-            "maps.reshape(len(maps), -1, maps.shape[1])",
-        ),
-        "Channels come last: (B, patches, D).": (".transpose(1, 2)", ""),
-        "Patches are listed row by row, not column by column.": ("maps.flatten", "maps.mT.flatten"),
-        "The bias is missing.": ("weight, bias,", "weight,"),
-    },
     also_right=(embed_unfolded,),
-    hints=(
-        "Which layer does the same to every window, and when do its windows not overlap?",
-        "token = weight.flatten(1) @ patch.flatten() + bias",
-        "A convolution with the stride of its kernel; flatten rows and columns; swap two axes.",
-    ),
-    link=VIT,
 )
 
 
@@ -74,40 +69,28 @@ def positions_2d(rows: int, columns: int, size: int) -> Tensor:
 
 
 POSITIONS_2D = Exercise(
-    notebook="14",
-    task="Where a patch is, said in sines and cosines of its row and its column.",
-    minutes=20,
+    text="""
+    Where a patch is, said in sines and cosines of its row and its column.
+    14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - Half of the numbers speak of the row only. What would they be for a single row?
+    - angle[y, i] = y * 10000 ** (-i / (size / 4)), and the same for x
+    - A list of all (y, x); times the rates; flatten to y's and x's; sines, then cosines.
+    Sine comes first: at (0, 0) the first half is 0 and the second 1.
+        [angles.sin(), angles.cos()] => [angles.cos(), angles.sin()]
+    The row y comes before the column x.
+        [:, :, None] * rates => .flip(1)[:, :, None] * rates
+    A quarter has size / 4 rates, so i is divided by that, not by the size.
+        / (size // 4)) => / size)
+    Places are listed row by row.
+        torch.arange(rows), torch.arange(columns))
+            => torch.arange(columns), torch.arange(rows)).flip(1)
+    The four quarters follow each other; yours are shuffled together.
+        torch.cat([angles.sin(), angles.cos()], dim=1)
+            => torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+    """,
     reference=positions_2d,
     cases=lambda: [(1, 1, 4), (2, 2, 4), (2, 3, 8), (3, 2, 12), (1, 50, 16), (14, 14, 64)],
-    mistakes={
-        "Sine comes first: at (0, 0) the first half is 0 and the second 1.": (
-            "[angles.sin(), angles.cos()]",
-            "[angles.cos(), angles.sin()]",
-        ),
-        "The row y comes before the column x.": (
-            "[:, :, None] * rates",
-            ".flip(1)[:, :, None] * rates",
-        ),
-        "A quarter has size / 4 rates, so i is divided by that, not by the size.": (
-            "/ (size // 4))",
-            "/ size)",
-        ),
-        "Places are listed row by row.": (
-            "torch.arange(rows), torch.arange(columns))",
-            "torch.arange(columns), torch.arange(rows)).flip(1)",
-        ),
-        "The four quarters follow each other; yours are shuffled together.": (
-            "torch.cat([angles.sin(), angles.cos()], dim=1)",
-            "torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)",
-        ),
-    },
     also_right=(lambda rows, columns, size: build_sincos2d_pos_embed([rows, columns], size),),
-    hints=(
-        "Half of the numbers speak of the row only. What would they be for a single row?",
-        "angle[y, i] = y * 10000 ** (-i / (size / 4)), and the same for x",
-        "A list of all (y, x); times the rates; flatten to y's and x's; sines, then cosines.",
-    ),
-    link=VIT,
 )
 
 
@@ -124,9 +107,23 @@ def some_attention(*shape: int, keys: int, out: int, scale: float = 1) -> tuple[
 
 
 ATTENTION = Exercise(
-    notebook="14",
-    task="Scaled dot-product attention: each query takes a mean of the values.",
-    minutes=10,
+    text="""
+    Scaled dot-product attention: each query takes a mean of the values.
+    14, 10 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - How alike are a query and a key? And how do likenesses become weights that sum to 1?
+    - softmax(query keyᵀ / √d) value
+    - A product with the transposed keys, a division, a softmax over the keys, a product.
+    The scores are to be divided by the root of d.
+        / query.shape[-1] ** 0.5 =>
+    It is the root of d that divides, not d.
+        ** 0.5 =>
+    The weights of one query sum to 1: softmax over the keys, the last axis.
+        softmax(-1) => softmax(-2)
+    Exponentials overflow: softmax knows how to avoid it.
+        scores.softmax(-1) => (scores.exp() / scores.exp().sum(-1, keepdim=True))
+    No gradient gets back to queries and keys.
+        scores.softmax => scores.detach().softmax
+    """,
     reference=attention,
     doubles=True,
     cases=lambda: [
@@ -135,26 +132,7 @@ ATTENTION = Exercise(
         some_attention(2, 3, 3, 8, keys=3, out=8, scale=100),
         some_attention(2, 3, 4, keys=5, out=3),
     ],
-    mistakes={
-        "The scores are to be divided by the root of d.": (" / query.shape[-1] ** 0.5", ""),
-        "It is the root of d that divides, not d.": (" ** 0.5", ""),
-        "The weights of one query sum to 1: softmax over the keys, the last axis.": (
-            "softmax(-1)",
-            "softmax(-2)",
-        ),
-        "Exponentials overflow: softmax knows how to avoid it.": (
-            "scores.softmax(-1)",
-            "(scores.exp() / scores.exp().sum(-1, keepdim=True))",
-        ),
-        "No gradient gets back to queries and keys.": ("scores.softmax", "scores.detach().softmax"),
-    },
     also_right=(F.scaled_dot_product_attention,),
-    hints=(
-        "How alike are a query and a key? And how do likenesses become weights that sum to 1?",
-        "softmax(query keyᵀ / √d) value",
-        "A product with the transposed keys, a division, a softmax over the keys, a product.",
-    ),
-    link=VIT,
 )
 
 
@@ -187,9 +165,25 @@ def some_heads(batch: int, tokens: int, size: int, heads: int) -> tuple[Tensor |
 
 
 MULTI_HEAD_ATTENTION = Exercise(
-    notebook="14",
-    task="Self-attention in several heads, with the weights of `nn.MultiheadAttention`.",
-    minutes=20,
+    text="""
+    Self-attention in several heads, with the weights of `nn.MultiheadAttention`.
+    14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - Attention takes any leading axes: where do the heads have to stand?
+    - (B, T, D) to (B, heads, T, D / heads), attention, and back to (B, T, D)
+    - linear, chunk, unflatten and transpose; attention; transpose and flatten; linear.
+    Each head has neighbouring channels: the heads come before their channels.
+        part.unflatten(-1, (heads, -1)).transpose(1, 2)
+            => part.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
+    Bring the heads back beside their channels before they are flattened.
+        answers.transpose(1, 2).flatten(2) => answers.reshape(x.shape)
+    The heads attend alone: one attention over all channels is another thing.
+        (heads, -1) => (1, -1)
+    The last linear layer is missing.
+        F.linear(answers.transpose(1, 2).flatten(2), weight, bias)
+            => answers.transpose(1, 2).flatten(2)
+    A head's scores are divided by the root of its own channels, D / heads.
+        (query, key, value) => (query, key, value, scale=x.shape[-1] ** -0.5)
+    """,
     reference=multi_head_attention,
     cases=lambda: [
         some_heads(1, 1, 2, 1),
@@ -198,35 +192,7 @@ MULTI_HEAD_ATTENTION = Exercise(
         some_heads(2, 4, 6, 3),
         some_heads(3, 2, 12, 4),
     ],
-    mistakes={
-        "Each head has neighbouring channels: the heads come before their channels.": (
-            "part.unflatten(-1, (heads, -1)).transpose(1, 2)",
-            "part.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)",
-        ),
-        "Bring the heads back beside their channels before they are flattened.": (
-            "answers.transpose(1, 2).flatten(2)",
-            "answers.reshape(x.shape)",
-        ),
-        "The heads attend alone: one attention over all channels is another thing.": (
-            "(heads, -1)",
-            "(1, -1)",
-        ),
-        "The last linear layer is missing.": (
-            "F.linear(answers.transpose(1, 2).flatten(2), weight, bias)",
-            "answers.transpose(1, 2).flatten(2)",
-        ),
-        "A head's scores are divided by the root of its own channels, D / heads.": (
-            "(query, key, value)",
-            "(query, key, value, scale=x.shape[-1] ** -0.5)",
-        ),
-    },
     also_right=(with_the_module,),
-    hints=(
-        "Attention takes any leading axes: where do the heads have to stand?",
-        "(B, T, D) to (B, heads, T, D / heads), attention, and back to (B, T, D)",
-        "linear, chunk, unflatten and transpose; attention; transpose and flatten; linear.",
-    ),
-    link=VIT,
 )
 
 
@@ -259,9 +225,28 @@ def windows_of_timm(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
 
 
 SHIFTED_WINDOWS = Exercise(
-    notebook="14",
-    task="The windows of a Swin transformer, shifted, and who may look at whom in them.",
-    minutes=30,
+    text="""
+    The windows of a Swin transformer, shifted, and who may look at whom in them.
+    14, 30 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - The mask is the windows of another picture: one of labels.
+    - (B, rows, size, columns, size, C) to (B, rows * columns, size * size, C)
+    - A function that rolls and cuts; once for x, once for four kinds of labels (round the upper
+      edge or not, round the left or not); compare a window's labels with each other.
+    Rolled the wrong way: what was at (shift, shift) comes to (0, 0).
+        x.roll((-shift, -shift) => x.roll((shift, shift)
+    A window is a square: bring its two sides beside each other before they are flattened.
+        x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+            => x.flatten(1, 4).unflatten(1, (-1, size * size))
+    Who has been rolled round the upper edge only is no neighbour of who crossed the left.
+        2 * rows[:, None] + columns => 0 + rows[:, None] + columns
+    It is the other way round: True is for those who may attend.
+        [:, :, None] == => [:, :, None] !=
+    Nobody is masked: pixels from opposite edges have become neighbours.
+        region[:, :, None] == region[:, None, :]
+            => (region[:, :, None] == region[:, None, :]) | True
+    Of those rolled round an edge there are `shift` rows and columns.
+        < shift, torch.arange(width) < => < size - shift, torch.arange(width) < size -
+    """,
     reference=shifted_windows,
     cases=lambda: [
         (torch.arange(16.0).view(1, 4, 4, 1), 2, 0),
@@ -269,40 +254,7 @@ SHIFTED_WINDOWS = Exercise(
         (numbers(2, 6, 9, 2), 3, 1),
         (numbers(1, 8, 12, 3), 4, 3),
     ],
-    mistakes={
-        "Rolled the wrong way: what was at (shift, shift) comes to (0, 0).": (
-            "x.roll((-shift, -shift)",
-            "x.roll((shift, shift)",
-        ),
-        "A window is a square: bring its two sides beside each other before they are flattened.": (
-            "x.transpose(2, 3).flatten(3, 4).flatten(1, 2)",
-            "x.flatten(1, 4).unflatten(1, (-1, size * size))",
-        ),
-        "Who has been rolled round the upper edge only is no neighbour of who crossed the left.": (
-            "2 * rows[:, None] + columns",
-            "0 + rows[:, None] + columns",
-        ),
-        "It is the other way round: True is for those who may attend.": (
-            "[:, :, None] ==",
-            "[:, :, None] !=",
-        ),
-        "Nobody is masked: pixels from opposite edges have become neighbours.": (
-            "region[:, :, None] == region[:, None, :]",
-            "(region[:, :, None] == region[:, None, :]) | True",
-        ),
-        "Of those rolled round an edge there are `shift` rows and columns.": (
-            "torch.arange(height) < shift, torch.arange(width) < shift",
-            "torch.arange(height) < size - shift, torch.arange(width) < size - shift",
-        ),
-    },
     also_right=(windows_of_timm,),
-    hints=(
-        "The mask is the windows of another picture: one of labels.",
-        "(B, rows, size, columns, size, C) to (B, rows * columns, size * size, C)",
-        "A function that rolls and cuts; once for x, once for four kinds of labels (round the "
-        "upper edge or not, round the left or not); compare a window's labels with each other.",
-    ),
-    link=VIT,
 )
 
 
@@ -356,36 +308,25 @@ def describe_masking(solution: Callable[..., tuple], batch: int, length: int, sh
 
 
 RANDOM_MASKING = Exercise(
-    notebook="14",
-    task="A masked autoencoder's masking: a random share of the tokens, and the way back.",
-    minutes=20,
+    text="""
+    A masked autoencoder's masking: a random share of the tokens, and the way back.
+    14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - How does one draw without putting back, for many rows at once?
+    - order = argsort of noise; restore = argsort of order; a token is hidden if restore >= K
+    - Noise (B, L), argsort; the first K of it pick the tokens (gather); argsort once more.
+    `order` shuffles; the way back is its inverse, order.argsort(1).
+        restore = order.argsort(1) => restore = order
+    The share is of those that are kept, not of those that are hidden.
+        int(length * share) => length - int(length * share)
+    True is for hidden tokens.
+        restore >= count => restore < count
+    Each picture draws for itself.
+        torch.rand(batch, length) => torch.rand(1, length).expand(batch, -1)
+    The first tokens are always the ones that are kept: draw.
+        torch.rand(batch, length) => torch.arange(length).expand(batch, -1)
+    """,
     reference=random_masking,
     cases=lambda: [(1, 4, 0.5), (2, 6, 0.5), (3, 9, 0.25), (2000, 8, 0.25), (2000, 8, 0.75)],
     run=describe_masking,
-    mistakes={
-        "`order` shuffles; the way back is its inverse, order.argsort(1).": (
-            "restore = order.argsort(1)",
-            "restore = order",
-        ),
-        "The share is of those that are kept, not of those that are hidden.": (
-            "int(length * share)",
-            "length - int(length * share)",
-        ),
-        "True is for hidden tokens.": ("restore >= count", "restore < count"),
-        "Each picture draws for itself.": (
-            "torch.rand(batch, length)",
-            "torch.rand(1, length).expand(batch, -1)",
-        ),
-        "The first tokens are always the ones that are kept: draw.": (
-            "torch.rand(batch, length)",
-            "torch.arange(length).expand(batch, -1)",
-        ),
-    },
     also_right=(masking_of_each,),
-    hints=(
-        "How does one draw without putting back, for many rows at once?",
-        "order = argsort of noise; restore = argsort of order; a token is hidden if restore >= K",
-        "Noise (B, L), argsort; the first K of it pick the tokens (gather); argsort once more.",
-    ),
-    link=VIT,
 )

@@ -75,10 +75,26 @@ def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> dict[str
 
 
 FOLDER_DATASET = Exercise(
+    text="""
+    A whole Dataset: from a folder of pictures, a folder a class, to tensors and targets.
+    14, 20 minutes: 02_datasets_and_data_loaders.ipynb#A-Dataset-by-hand
+    - What has to be known once, at the start, and what can wait until an item is asked for?
+    - items = [(path, number of its class), ...]; an item is opened in __getitem__
+    - List and sort folders, then pictures; in __getitem__ open, convert to RGB, permute, divide by
+      255.
+    A grey picture or one with an alpha channel has other channels: convert it to RGB.
+        image.convert("RGB") => image if image.mode == "RGB" else image.convert("RGB").rotate(180)
+    Classes are numbered in sorted order.
+        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+            => self.classes = sorted((p.name for p in Path(root).iterdir() if p.is_dir()), key=len)
+    Within a class, pictures come in the order of their names.
+        (Path(root, name).glob("[!.]*.png")) => (Path(root, name).glob("[!.]*.png"))[::-1]
+    Channels come first: permute(2, 0, 1).
+        .permute(2, 0, 1) =>
+    Bytes run from 0 to 255: divide.
+        / 255, target => .float(), target
+    """,
     name="folder_dataset",
-    notebook="14",
-    task="A whole Dataset: from a folder of pictures, a folder a class, to tensors and targets.",
-    minutes=20,
     reference=FolderDataset,
     stub='''
 class FolderDataset(Dataset):
@@ -99,30 +115,7 @@ class FolderDataset(Dataset):
 ''',
     cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
     run=describe_folder,
-    mistakes={
-        "A grey picture or one with an alpha channel has other channels: convert it to RGB.": (
-            'image.convert("RGB")',
-            'image if image.mode == "RGB" else image.convert("RGB").rotate(180)',
-        ),
-        "Classes are numbered in sorted order.": (
-            "self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())",
-            "self.classes = sorted((p.name for p in Path(root).iterdir() if p.is_dir()), key=len)",
-        ),
-        "Within a class, pictures come in the order of their names.": (
-            'sorted(Path(root, name).glob("[!.]*.png"))',
-            'sorted(Path(root, name).glob("[!.]*.png"))[::-1]',
-        ),
-        "Channels come first: permute(2, 0, 1).": (".permute(2, 0, 1)", ""),
-        "Bytes run from 0 to 255: divide.": (" / 255, target", ".float(), target"),
-    },
     also_right=(FolderDatasetOfTorchvision,),
-    hints=(
-        "What has to be known once, at the start, and what can wait until an item is asked for?",
-        "items = [(path, number of its class), ...]; an item is opened in __getitem__",
-        "List and sort folders, then pictures; in __getitem__ open, convert to RGB, permute, "
-        "divide by 255.",
-    ),
-    link=f"{NOTEBOOK}#A-Dataset-by-hand",
 )
 
 
@@ -136,30 +129,24 @@ def class_weights(targets: Sequence[int]) -> Tensor:
 
 
 CLASS_WEIGHTS = Exercise(
-    notebook="14",
-    task="The weights by which a sampler draws every class equally often.",
-    minutes=10,
+    text="""
+    The weights by which a sampler draws every class equally often.
+    14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Shuffling
+    - All pictures of a class share its chance, which is 1 / (number of classes).
+    - weight[i] = 1 / (number of classes * pictures of the class of i)
+    - Count each class (unique with counts and inverse), look each picture's count up, invert.
+    The weight is 1 / (size of the class): large classes want small weights.
+        1 / (counts[place] * len(counts)) => counts[place] / counts.square().sum()
+    Their sum is to be 1.
+        * len(counts) =>
+    One weight a picture is wanted, not one a class.
+        counts[place] => counts
+    All pictures are equally likely here.
+        1 / (counts[place] * len(counts)) => torch.ones(len(place)) / len(place)
+    """,
     reference=class_weights,
     cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
-    mistakes={
-        "The weight is 1 / (size of the class): large classes want small weights.": (
-            "1 / (counts[place] * len(counts))",
-            "counts[place] / counts.square().sum()",
-        ),
-        "Their sum is to be 1.": (" * len(counts)", ""),
-        "One weight a picture is wanted, not one a class.": ("counts[place]", "counts"),
-        "All pictures are equally likely here.": (
-            "1 / (counts[place] * len(counts))",
-            "torch.ones(len(place)) / len(place)",
-        ),
-    },
     also_right=(lambda targets: [1 / list(targets).count(t) / len(set(targets)) for t in targets],),
-    hints=(
-        "All pictures of a class share its chance, which is 1 / (number of classes).",
-        "weight[i] = 1 / (number of classes * pictures of the class of i)",
-        "Count each class (unique with counts and inverse), look each picture's count up, invert.",
-    ),
-    link=f"{NOTEBOOK}#Shuffling",
 )
 
 
@@ -232,40 +219,27 @@ def describe_crops(
 
 
 RANDOM_RESIZED_CROP = Exercise(
-    notebook="14",
-    task="A random square of a picture, resized, with the share of the area that is asked for.",
-    minutes=20,
+    text="""
+    A random square of a picture, resized, with the share of the area that is asked for.
+    14, 20 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
+    - Three things are drawn: an area, a row and a column.
+    - side = H * sqrt(share); top and left are each uniform in 0 .. H - side
+    - torch.rand for the share, torch.randint for the corner, slice, F.interpolate.
+    The share is one of the area, so the side has its root.
+        area**0.5 => area
+    The place is drawn apart for the row and for the column.
+        (2,), generator=generator).tolist() => (1,), generator=generator).tolist() * 2
+    The crop always begins in the corner.
+        torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist() => 0, 0
+    The share is drawn between the two ends, each time anew.
+        low + (high - low) * torch.rand((), generator=generator).item() => (low + high) / 2
+    It draws from the global generator: pass on the one that is given.
+        rand((), generator=generator) => rand(())
+    The crop was not resized.
+        F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0] => crop[0]
+    """,
     reference=random_resized_crop,
     cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.25, 0.25)), (60, 30, (0.2, 0.9))],
     run=describe_crops,
-    mistakes={
-        "The share is one of the area, so the side has its root.": ("area**0.5", "area"),
-        "The place is drawn apart for the row and for the column.": (
-            "(2,), generator=generator).tolist()",
-            "(1,), generator=generator).tolist() * 2",
-        ),
-        "The crop always begins in the corner.": (
-            "torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()",
-            "0, 0",
-        ),
-        "The share is drawn between the two ends, each time anew.": (
-            "low + (high - low) * torch.rand((), generator=generator).item()",
-            "(low + high) / 2",
-        ),
-        "It draws from the global generator: pass on the one that is given.": (
-            "rand((), generator=generator)",
-            "rand(())",
-        ),
-        "The crop was not resized.": (
-            'F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]',
-            "crop[0]",
-        ),
-    },
     also_right=(crop_with_torchvision,),
-    hints=(
-        "Three things are drawn: an area, a row and a column.",
-        "side = H * sqrt(share); top and left are each uniform in 0 .. H - side",
-        "torch.rand for the share, torch.randint for the corner, slice, F.interpolate.",
-    ),
-    link=f"{NOTEBOOK}#Augmentation",
 )

@@ -69,36 +69,28 @@ def describe_step(solution: Callable[..., float], count: int, steps: int) -> dic
 
 
 STEP = Exercise(
+    text="""
+    The five lines: one step of training.
+    14, 5 minutes: 04_the_training_loop.ipynb#One-step-in-slow-motion
+    - Which lines fill gradients, which read them, and which drop them?
+    - train mode, loss, zero_grad, backward, step
+    - Five lines in that order, and loss.item().
+    The gradients are gone before step() reads them: clear them before backward().
+        optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    Gradients add up: clear those of the step before.
+        optimizer.zero_grad() =>
+    step() moves by what backward() has found, so backward() comes first.
+        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
+    Batch norm and dropout are in evaluation mode.
+        model.train() =>
+    A loss that is kept as a tensor keeps its graph: return a float.
+        return loss.item() => return loss
+    """,
     name="training_step",
-    notebook="14",
-    task="The five lines: one step of training.",
-    minutes=5,
     reference=step,
     cases=lambda: [(4, 1), (6, 3), (2, 2)],
     run=describe_step,
-    mistakes={
-        "The gradients are gone before step() reads them: clear them before backward().": (
-            "    optimizer.zero_grad()\n    loss.backward()\n",
-            "    loss.backward()\n    optimizer.zero_grad()\n",
-        ),
-        "Gradients add up: clear those of the step before.": ("    optimizer.zero_grad()\n", ""),
-        "step() moves by what backward() has found, so backward() comes first.": (
-            "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n",
-            "    optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()\n",
-        ),
-        "Batch norm and dropout are in evaluation mode.": ("    model.train()\n", ""),
-        "A loss that is kept as a tensor keeps its graph: return a float.": (
-            "return loss.item()",
-            "return loss",
-        ),
-    },
     also_right=(step_of_autograd,),
-    hints=(
-        "Which lines fill gradients, which read them, and which drop them?",
-        "train mode, loss, zero_grad, backward, step",
-        "Five lines in that order, and loss.item().",
-    ),
-    link=f"{LOOP}#One-step-in-slow-motion",
 )
 
 
@@ -144,36 +136,29 @@ def describe_evaluation(
 
 
 EVALUATE = Exercise(
+    text="""
+    Loss and accuracy of a whole split, the model left as it was.
+    14, 10 minutes: 04_the_training_loop.ipynb#Training-mode-and-evaluation-mode
+    - What in a model changes by being asked, and which switch is each for?
+    - eval(), no_grad(), all logits and targets kept, the loss asked once, train(mode)
+    - Note the mode; collect; cat; cross_entropy and the mean of what is right.
+    In training mode batch norm and dropout answer otherwise.
+        model.eval() =>
+    A model that was in training mode is to be in it afterwards.
+        model.train(mode) =>
+    A small last batch counts less: no mean of means.
+        F.cross_entropy(logits, targets).item()
+            => sum(F.cross_entropy(*pair).item() for pair in pairs) / len(pairs)
+    The accuracy is a share, not a count.
+        right.double().mean() => right.double().sum()
+    A model that was in evaluation mode stays in it.
+        model.train(mode) => model.train()
+    """,
     name="evaluate",
-    notebook="14",
-    task="Loss and accuracy of a whole split, the model left as it was.",
-    minutes=10,
     reference=evaluate,
     cases=lambda: [((8,), True), ((6, 6, 1), True), ((5, 2), False)],
     run=describe_evaluation,
-    mistakes={
-        "In training mode batch norm and dropout answer otherwise.": ("    model.eval()\n", ""),
-        "A model that was in training mode is to be in it afterwards.": (
-            "    model.train(mode)\n",
-            "",
-        ),
-        "A small last batch counts less: no mean of means.": (
-            "F.cross_entropy(logits, targets).item()",
-            "sum(F.cross_entropy(*pair).item() for pair in pairs) / len(pairs)",
-        ),
-        "The accuracy is a share, not a count.": ("right.double().mean()", "right.double().sum()"),
-        "A model that was in evaluation mode stays in it.": (
-            "model.train(mode)",
-            "model.train()",
-        ),
-    },
     also_right=(evaluate_by_counting,),
-    hints=(
-        "What in a model changes by being asked, and which switch is each for?",
-        "eval(), no_grad(), all logits and targets kept, the loss asked once, train(mode)",
-        "Note the mode; collect; cat; cross_entropy and the mean of what is right.",
-    ),
-    link=f"{LOOP}#Training-mode-and-evaluation-mode",
 )
 
 
@@ -228,9 +213,23 @@ def describe_keeping(
 
 
 KEEP_BEST = Exercise(
-    notebook="14",
-    task="A training that ends with the weights of its best epoch.",
-    minutes=15,
+    text="""
+    A training that ends with the weights of its best epoch.
+    14, 15 minutes: 04_the_training_loop.ipynb#From-the-loop-to-`fit`
+    - What does state_dict() hold: numbers, or the tensors that go on moving?
+    - if better: best, epoch and a deep copy; at the end load_state_dict
+    - A loop of train, measure, compare; copy.deepcopy(model.state_dict()).
+    state_dict() gives the tensors themselves, which go on moving: copy them.
+        copy.deepcopy(model.state_dict()) => model.state_dict()
+    Which epoch it was, was asked for, not how good.
+        return best_epoch => return best
+    Of equal epochs the first counts.
+        accuracy > best => accuracy >= best
+    Epochs count from 1.
+        range(1, epochs + 1) => range(epochs)
+    Every epoch is better than the best of none, also one of accuracy 0.
+        , best_epoch, kept = -math.inf, 0, None => , best_epoch, kept = 0.0, 0, model.state_dict()
+    """,
     reference=keep_best,
     cases=lambda: [
         ((0.5,),),
@@ -240,26 +239,7 @@ KEEP_BEST = Exercise(
         ((0.2, 0.1, 0.6, 0.3),),
     ],
     run=describe_keeping,
-    mistakes={
-        "state_dict() gives the tensors themselves, which go on moving: copy them.": (
-            "copy.deepcopy(model.state_dict())",
-            "model.state_dict()",
-        ),
-        "Which epoch it was, was asked for, not how good.": ("return best_epoch", "return best"),
-        "Of equal epochs the first counts.": ("accuracy > best", "accuracy >= best"),
-        "Epochs count from 1.": ("range(1, epochs + 1)", "range(epochs)"),
-        "Every epoch is better than the best of none, also one of accuracy 0.": (
-            "best, best_epoch, kept = -math.inf, 0, None",
-            "best, best_epoch, kept = 0.0, 0, model.state_dict()",
-        ),
-    },
     also_right=(keep_best_by_cloning,),
-    hints=(
-        "What does state_dict() hold: numbers, or the tensors that go on moving?",
-        "if better: best, epoch and a deep copy; at the end load_state_dict",
-        "A loop of train, measure, compare; copy.deepcopy(model.state_dict()).",
-    ),
-    link=f"{LOOP}#From-the-loop-to-`fit`",
 )
 
 
@@ -304,30 +284,24 @@ def describe_resuming(
 
 
 RESUME = Exercise(
-    notebook="14",
-    task="A training goes on from a file as if it had never stopped.",
-    minutes=10,
+    text="""
+    A training goes on from a file as if it had never stopped.
+    14, 10 minutes: 04_the_training_loop.ipynb#A-resumed-training-is-the-same-training
+    - Which things beside the weights decide what the next step does?
+    - Three states, and three functions that take one.
+    - torch.load, then load_state_dict twice and torch.set_rng_state.
+    The optimizer remembers, too: its averages and its rate.
+        optimizer.load_state_dict(state["optimizer"]) =>
+    Dropout draws other numbers now: put the random state back.
+        torch.set_rng_state(state["random"]) =>
+    The weights are those of before: load them.
+        model.load_state_dict(state["model"]) =>
+    The same seed is not the same state: it goes on from where it was.
+        torch.set_rng_state(state["random"]) => torch.manual_seed(0)
+    """,
     reference=resume,
     cases=lambda: [(1, torch.optim.SGD), (3, torch.optim.Adam)],
     run=describe_resuming,
-    mistakes={
-        "The optimizer remembers, too: its averages and its rate.": (
-            '    optimizer.load_state_dict(state["optimizer"])\n',
-            "",
-        ),
-        "Dropout draws other numbers now: put the random state back.": (
-            '    torch.set_rng_state(state["random"])\n',
-            "",
-        ),
-        "The weights are those of before: load them.": (
-            '    model.load_state_dict(state["model"])\n',
-            "",
-        ),
-        "The same seed is not the same state: it goes on from where it was.": (
-            'torch.set_rng_state(state["random"])',
-            "torch.manual_seed(0)",
-        ),
-    },
     also_right=(
         lambda path, model, optimizer: [
             put(torch.load(path)[name])
@@ -338,12 +312,6 @@ RESUME = Exercise(
             )
         ],
     ),
-    hints=(
-        "Which things beside the weights decide what the next step does?",
-        "Three states, and three functions that take one.",
-        "torch.load, then load_state_dict twice and torch.set_rng_state.",
-    ),
-    link=f"{LOOP}#A-resumed-training-is-the-same-training",
 )
 
 
@@ -394,31 +362,25 @@ def describe_freezing(
 
 
 FREEZE = Exercise(
-    notebook="14",
-    task="Parts of a model that stay as they are, whatever is called afterwards.",
-    minutes=15,
+    text="""
+    Parts of a model that stay as they are, whatever is called afterwards.
+    14, 15 minutes: 06_pretrained_models.ipynb#Freezing,-and-what-batch-norm-does-meanwhile
+    - Two things of a module move in training: by the optimizer, and without it.
+    - requires_grad_(False); and train() must not reach the batch norms in it
+    - get_submodule, requires_grad_(False), eval(), and a train method that does nothing.
+    The batch norms go on learning their statistics: keep them in evaluation mode.
+        part.train = lambda mode=True, part=part: part =>
+    The weights still move: requires_grad_(False) for each.
+        .requires_grad_(False).eval() => .eval()
+    Only the named parts are frozen.
+        model.get_submodule(name) => model
+    Each of the names counts.
+        for name in names: => for name in names[:1]:
+    """,
     reference=freeze,
     cases=lambda: [(["body"],), (["body", "neck"],), (["neck.1"],)],
     run=describe_freezing,
-    mistakes={
-        "The batch norms go on learning their statistics: keep them in evaluation mode.": (
-            "        part.train = lambda mode=True, part=part: part\n",
-            "",
-        ),
-        "The weights still move: requires_grad_(False) for each.": (
-            ".requires_grad_(False).eval()",
-            ".eval()",
-        ),
-        "Only the named parts are frozen.": ("model.get_submodule(name)", "model"),
-        "Each of the names counts.": ("for name in names:", "for name in names[:1]:"),
-    },
     also_right=(freeze_norms,),
-    hints=(
-        "Two things of a module move in training: by the optimizer, and without it.",
-        "requires_grad_(False); and train() must not reach the batch norms in it",
-        "get_submodule, requires_grad_(False), eval(), and a train method that does nothing.",
-    ),
-    link=f"{PRETRAINED}#Freezing,-and-what-batch-norm-does-meanwhile",
 )
 
 
@@ -461,35 +423,27 @@ def describe_average(
 
 
 UPDATE_AVERAGE = Exercise(
-    notebook="14",
-    task="One update of a moving average of a model's weights.",
-    minutes=10,
+    text="""
+    One update of a moving average of a model's weights.
+    14, 10 minutes: 06_pretrained_models.ipynb#An-average-of-the-weights
+    - What does state_dict() hold beside weights?
+    - average = decay * average + (1 - decay) * model
+    - zip both state_dicts; lerp_ what floats, copy_ what counts; no gradients.
+    decay is the share of the old average.
+        1 - decay) => decay)
+    The running statistics belong to it, too.
+        .state_dict().values(), model.state_dict().values(), => .parameters(), model.parameters(),
+    A counter is a whole number: copy it.
+        ours.copy_(theirs) => pass
+    This is the model itself, no average.
+        ours.lerp_(theirs, 1 - decay) => ours.copy_(theirs)
+    The model stays as it is: it is the average that moves.
+        ours.lerp_(theirs, 1 - decay) => theirs.lerp_(ours, decay)
+    """,
     reference=update_average,
     cases=lambda: [(0.5, 1), (0.9, 3), (0.0, 1)],
     run=describe_average,
-    mistakes={
-        "decay is the share of the old average.": ("1 - decay)", "decay)"),
-        "The running statistics belong to it, too.": (
-            "zip(average.state_dict().values(), model.state_dict().values(), strict=True)",
-            "zip(average.parameters(), model.parameters(), strict=True)",
-        ),
-        "A counter is a whole number: copy it.": ("ours.copy_(theirs)", "pass"),
-        "This is the model itself, no average.": (
-            "ours.lerp_(theirs, 1 - decay)",
-            "ours.copy_(theirs)",
-        ),
-        "The model stays as it is: it is the average that moves.": (
-            "ours.lerp_(theirs, 1 - decay)",
-            "theirs.lerp_(ours, decay)",
-        ),
-    },
     also_right=(update_by_loading,),
-    hints=(
-        "What does state_dict() hold beside weights?",
-        "average = decay * average + (1 - decay) * model",
-        "zip both state_dicts; lerp_ what floats, copy_ what counts; no gradients.",
-    ),
-    link=f"{PRETRAINED}#An-average-of-the-weights",
 )
 
 
@@ -519,36 +473,28 @@ def describe_warm_cosine(solution: Callable[..., float], warmup: int, steps: int
 
 
 WARM_COSINE = Exercise(
-    notebook="14",
-    task="The schedule that most trainings use: up evenly, then down along half a wave.",
-    minutes=10,
+    text="""
+    The schedule that most trainings use: up evenly, then down along half a wave.
+    14, 10 minutes: 08_learning_rate_schedules.ipynb#Where-a-warm-up-is-needed
+    - Two pieces: which steps belong to which?
+    - (step + 1) / warmup; then (1 + cos(pi * share)) / 2, share = (step - warmup) / (steps -
+      warmup)
+    - An if for the warm-up; the share, at most 1; half a cosine.
+    The first step moves nothing: begin at 1 / warmup.
+        return (step + 1) / warmup => return step / warmup
+    The wave begins after the warm-up.
+        (step - warmup) / (steps - warmup) => step / steps
+    Half a wave is enough: to pi.
+        math.pi * share => 2 * math.pi * share
+    After the last step it stays at 0.
+        min(1.0, (step - warmup) / (steps - warmup)) => (step - warmup) / (steps - warmup)
+    This is a straight line.
+        (1 + math.cos(math.pi * share)) / 2 => 1 - share
+    """,
     reference=warm_cosine,
     cases=lambda: [(0, 4), (2, 6), (5, 30), (1, 2)],
     run=describe_warm_cosine,
-    mistakes={
-        "The first step moves nothing: begin at 1 / warmup.": (
-            "return (step + 1) / warmup",
-            "return step / warmup",
-        ),
-        "The wave begins after the warm-up.": (
-            "(step - warmup) / (steps - warmup)",
-            "step / steps",
-        ),
-        "Half a wave is enough: to pi.": ("math.pi * share", "2 * math.pi * share"),
-        "After the last step it stays at 0.": (
-            "min(1.0, (step - warmup) / (steps - warmup))",
-            "(step - warmup) / (steps - warmup)",
-        ),
-        "This is a straight line.": ("(1 + math.cos(math.pi * share)) / 2", "1 - share"),
-    },
     also_right=(warm_cosine_of_torch,),
-    hints=(
-        "Two pieces: which steps belong to which?",
-        "(step + 1) / warmup; then (1 + cos(pi * share)) / 2, share = (step - warmup) / (steps - "
-        "warmup)",
-        "An if for the warm-up; the share, at most 1; half a cosine.",
-    ),
-    link=f"{SCHEDULES}#Where-a-warm-up-is-needed",
 )
 
 
@@ -567,40 +513,29 @@ def some_pictures(count: int, share: float, *rest: int) -> tuple[Any, ...]:
 
 
 MIXUP = Exercise(
-    notebook="14",
-    task="MixUp of pictures and targets.",
-    minutes=10,
+    text="""
+    MixUp of pictures and targets.
+    14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
+    - What is mixed beside the pictures?
+    - share * x[i] + (1 - share) * x[order[i]], for both
+    - Index both by order, and lerp.
+    share is what stays of the picture itself.
+        images.lerp(images[order], 1 - share), targets.lerp(targets[order], 1 - share)
+            => images.lerp(images[order], share), targets.lerp(targets[order], share)
+    The targets are mixed as the pictures are.
+        targets.lerp(targets[order], 1 - share) => targets
+    Pictures and targets come from the same partner.
+        targets.lerp(targets[order], 1 - share) => targets.lerp(targets.flip(0), 1 - share)
+    The two shares sum to 1.
+        images.lerp(images[order], 1 - share) => share * images + images[order]
+    """,
     reference=mixup,
     cases=lambda: [some_pictures(1, 0.7), some_pictures(3, 1.0), some_pictures(4, 0.3)],
-    mistakes={
-        "share is what stays of the picture itself.": (
-            "images.lerp(images[order], 1 - share), targets.lerp(targets[order], 1 - share)",
-            "images.lerp(images[order], share), targets.lerp(targets[order], share)",
-        ),
-        "The targets are mixed as the pictures are.": (
-            "targets.lerp(targets[order], 1 - share)",
-            "targets",
-        ),
-        "Pictures and targets come from the same partner.": (
-            "targets.lerp(targets[order], 1 - share)",
-            "targets.lerp(targets.flip(0), 1 - share)",
-        ),
-        "The two shares sum to 1.": (
-            "images.lerp(images[order], 1 - share)",
-            "share * images + images[order]",
-        ),
-    },
     also_right=(
         lambda images, targets, share, order: tuple(
             share * x + (1 - share) * x[order] for x in (images, targets)
         ),
     ),
-    hints=(
-        "What is mixed beside the pictures?",
-        "share * x[i] + (1 - share) * x[order[i]], for both",
-        "Index both by order, and lerp.",
-    ),
-    link=f"{DATASETS}#Augmentation",
 )
 
 
@@ -634,9 +569,24 @@ def some_cut(count: int, *rectangle: int) -> tuple[Any, ...]:
 
 
 CUTMIX = Exercise(
-    notebook="14",
-    task="CutMix of pictures and targets.",
-    minutes=10,
+    text="""
+    CutMix of pictures and targets.
+    14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
+    - What share of the picture has changed its owner?
+    - mixed[rectangle] = images[order][rectangle]; targets by area / (H * W)
+    - clone, two slices, an assignment, numel of the slice over that of the picture, lerp.
+    The picture that was given has been changed: work on a copy.
+        images.clone() => images
+    The targets are mixed by area.
+        targets.lerp(targets[order], share) => targets
+    The share that was replaced belongs to the other picture.
+        targets[order], share) => targets[order], 1 - share)
+    What lies outside of the picture does not count.
+        mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()
+            => min(1.0, height * width / mixed[0, 0].numel())
+    The rectangle comes from the same place of the other picture.
+        images[order][:, :, rows, columns] => images[order].flip(3)[:, :, rows, columns]
+    """,
     reference=cutmix,
     cases=lambda: [
         some_cut(1, 0, 0, 2, 3),
@@ -644,32 +594,7 @@ CUTMIX = Exercise(
         some_cut(3, 1, 2, 2, 2),
         some_cut(3, 2, 4, 5, 5),
     ],
-    mistakes={
-        "The picture that was given has been changed: work on a copy.": (
-            "images.clone()",
-            "images",
-        ),
-        "The targets are mixed by area.": ("targets.lerp(targets[order], share)", "targets"),
-        "The share that was replaced belongs to the other picture.": (
-            "targets[order], share)",
-            "targets[order], 1 - share)",
-        ),
-        "What lies outside of the picture does not count.": (
-            "mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()",
-            "min(1.0, height * width / mixed[0, 0].numel())",
-        ),
-        "The rectangle comes from the same place of the other picture.": (
-            "images[order][:, :, rows, columns]",
-            "images[order].flip(3)[:, :, rows, columns]",
-        ),
-    },
     also_right=(cutmix_by_mask,),
-    hints=(
-        "What share of the picture has changed its owner?",
-        "mixed[rectangle] = images[order][rectangle]; targets by area / (H * W)",
-        "clone, two slices, an assignment, numel of the slice over that of the picture, lerp.",
-    ),
-    link=f"{DATASETS}#Augmentation",
 )
 
 
@@ -683,32 +608,30 @@ def huber(found: Tensor, wanted: Tensor, delta: float) -> Tensor:
 
 
 HUBER = Exercise(
-    notebook="14",
-    task="A square near 0 and a straight line far away: the loss that outliers cannot pull.",
-    minutes=5,
+    text="""
+    A square near 0 and a straight line far away: the loss that outliers cannot pull.
+    14, 5 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
+    - Where do the two pieces meet, and with which slope?
+    - d² / 2 up to delta, then delta * (|d| - delta / 2)
+    - abs, torch.where, mean.
+    The two pieces must meet at delta: delta * (|d| - delta / 2).
+        gap - delta / 2 => gap
+    The square counts half.
+        gap**2 / 2 => gap**2
+    Far away it is a line, not a square.
+        delta * (gap - delta / 2) => gap**2 / 2
+    A gap below 0 is as bad as one above: |d|.
+        (found - wanted).abs() => found - wanted
+    The mean was asked for.
+        .mean() => .sum()
+    """,
     reference=huber,
     cases=lambda: [
         (torch.tensor([0.5]), torch.tensor([0.0]), 1.0),
         (torch.tensor([3.0, -4.0]), torch.tensor([0.0, 0.0]), 1.0),
         (3 * numbers(4, 3), numbers(4, 3, seed=1), 0.7),
     ],
-    mistakes={
-        "The two pieces must meet at delta: delta * (|d| - delta / 2).": ("gap - delta / 2", "gap"),
-        "The square counts half.": ("gap**2 / 2", "gap**2"),
-        "Far away it is a line, not a square.": (
-            "delta * (gap - delta / 2)",
-            "gap**2 / 2",
-        ),
-        "A gap below 0 is as bad as one above: |d|.": ("(found - wanted).abs()", "found - wanted"),
-        "The mean was asked for.": (".mean()", ".sum()"),
-    },
     also_right=(lambda found, wanted, delta: F.huber_loss(found, wanted, delta=delta),),
-    hints=(
-        "Where do the two pieces meet, and with which slope?",
-        "d² / 2 up to delta, then delta * (|d| - delta / 2)",
-        "abs, torch.where, mean.",
-    ),
-    link=f"{LOOP}#Loss-is-not-accuracy",
 )
 
 
@@ -723,9 +646,23 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 DISTILLATION = Exercise(
-    notebook="14",
-    task="A student's loss against what a teacher holds for likely.",
-    minutes=15,
+    text="""
+    A student's loss against what a teacher holds for likely.
+    14, 15 minutes: 06_pretrained_models.ipynb#Targets-that-are-not-quite-sure
+    - Which of the two is the truth here, and which is to move?
+    - T² * mean over the batch of sum over classes of p * (log p - log q)
+    - Two log_softmax of logits over T, the teacher's detached; sum over classes, mean.
+    The teacher's shares come first in KL(teacher || student).
+        wanted.exp() * (wanted - student) => student.exp() * (student - wanted)
+    Gradients shrink with T²: multiply by it.
+        temperature**2 * =>
+    Both are divided by the temperature.
+        (logits / temperature) => logits
+    No gradient flows into the teacher.
+        teacher.detach() => teacher
+    Summed over the classes, averaged over the batch.
+        .sum(1).mean() => .mean()
+    """,
     reference=distillation,
     cases=lambda: [
         (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 1.0),
@@ -733,16 +670,6 @@ DISTILLATION = Exercise(
         (100 * numbers(2, 4), 100 * numbers(2, 4, seed=1), 0.5),
         (3 * numbers(4, 5), 3 * numbers(4, 5, seed=1), 4.0),
     ],
-    mistakes={
-        "The teacher's shares come first in KL(teacher || student).": (
-            "wanted.exp() * (wanted - student)",
-            "student.exp() * (student - wanted)",
-        ),
-        "Gradients shrink with T²: multiply by it.": ("temperature**2 * ", ""),
-        "Both are divided by the temperature.": ("(logits / temperature)", "logits"),
-        "No gradient flows into the teacher.": ("teacher.detach()", "teacher"),
-        "Summed over the classes, averaged over the batch.": (".sum(1).mean()", ".mean()"),
-    },
     also_right=(
         lambda logits, teacher, temperature: (
             temperature**2
@@ -753,12 +680,6 @@ DISTILLATION = Exercise(
             )
         ),
     ),
-    hints=(
-        "Which of the two is the truth here, and which is to move?",
-        "T² * mean over the batch of sum over classes of p * (log p - log q)",
-        "Two log_softmax of logits over T, the teacher's detached; sum over classes, mean.",
-    ),
-    link=f"{PRETRAINED}#Targets-that-are-not-quite-sure",
 )
 
 
@@ -784,41 +705,31 @@ def contrastive_row_by_row(first: Tensor, second: Tensor, temperature: float) ->
 
 
 CONTRASTIVE = Exercise(
-    notebook="14",
-    task="A loss without labels: two views of a picture find each other.",
-    minutes=20,
+    text="""
+    A loss without labels: two views of a picture find each other.
+    14, 20 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
+    - It is a classification: how many classes has each vector, and which is right?
+    - scores = normalised products / T, -inf on the diagonal, target (i + B) mod 2 B
+    - cat, normalize, one product with the transpose, masked_fill of the eye, cross_entropy.
+    A vector is not to be compared with itself.
+        scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool), -math.inf) =>
+    All vectors are made of length 1.
+        F.normalize(torch.cat([first, second]), dim=1) => torch.cat([first, second])
+    The products are divided by the temperature.
+        / temperature => * temperature
+    The views of the same side are among the others, too.
+        , torch.arange(len(views)).roll => [: len(first), len(first) :], torch.arange
+    Both sides look for each other: the mean is over all 2 B.
+        F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
+            => F.cross_entropy(scores[: len(first)], torch.arange(len(first)) + len(first))
+    """,
     reference=contrastive,
     cases=lambda: [
         (numbers(1, 3), numbers(1, 3, seed=1), 1.0),
         (numbers(3, 3), numbers(3, 3, seed=1), 0.5),
         (5 * numbers(6, 4), numbers(6, 4, seed=1), 0.1),
     ],
-    mistakes={
-        "A vector is not to be compared with itself.": (
-            "    scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool), -math.inf)\n",
-            "",
-        ),
-        "All vectors are made of length 1.": (
-            "F.normalize(torch.cat([first, second]), dim=1)",
-            "torch.cat([first, second])",
-        ),
-        "The products are divided by the temperature.": (" / temperature", " * temperature"),
-        "The views of the same side are among the others, too.": (
-            "F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))",
-            "F.cross_entropy(scores[: len(first), len(first) :], torch.arange(len(first)))",
-        ),
-        "Both sides look for each other: the mean is over all 2 B.": (
-            "F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))",
-            "F.cross_entropy(scores[: len(first)], torch.arange(len(first)) + len(first))",
-        ),
-    },
     also_right=(contrastive_row_by_row,),
-    hints=(
-        "It is a classification: how many classes has each vector, and which is right?",
-        "scores = normalised products / T, -inf on the diagonal, target (i + B) mod 2 B",
-        "cat, normalize, one product with the transpose, masked_fill of the eye, cross_entropy.",
-    ),
-    link=f"{LOOP}#Loss-is-not-accuracy",
 )
 
 
@@ -861,38 +772,29 @@ def describe_checkpointing(
 
 
 CHECKPOINTED = Exercise(
-    notebook="14",
-    task="Memory for time: layers that are run again in backward.",
-    minutes=10,
+    text="""
+    Memory for time: layers that are run again in backward.
+    14, 10 minutes: 06_pretrained_models.ipynb#Memory-that-is-used-again
+    - What has to be known of a layer in backward, and can it be made again?
+    - checkpoint(layer, x) keeps x and runs the layer once more in backward.
+    - A loop with torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False).
+    Everything is remembered here, nothing run again: torch.utils.checkpoint.checkpoint.
+        checkpoint(layer, x, use_reentrant=False) => layer(x)
+    No gradient flows through no_grad(): checkpoint runs the layer again for it.
+        checkpoint(layer, x, use_reentrant=False) => layer(x.detach()) + x * 0
+    Every layer is run once in forward.
+        use_reentrant=False) => use_reentrant=False)¶x = x + 0 * layer(x)
+    All layers count, not all but the last.
+        in layers: => in layers[:-1]:
+    """,
     reference=checkpointed,
     cases=lambda: [(1, 2), (3, 4)],
     run=describe_checkpointing,
-    mistakes={
-        "Everything is remembered here, nothing run again: torch.utils.checkpoint.checkpoint.": (
-            "checkpoint(layer, x, use_reentrant=False)",
-            "layer(x)",
-        ),
-        "No gradient flows through no_grad(): checkpoint runs the layer again for it.": (
-            "checkpoint(layer, x, use_reentrant=False)",
-            "layer(x.detach()) + x * 0",
-        ),
-        "Every layer is run once in forward.": (
-            "    return x",
-            "        x = x + 0 * layer(x)\n    return x",
-        ),
-        "All layers count, not all but the last.": ("in layers:", "in layers[:-1]:"),
-    },
     also_right=(
         lambda layers, x: checkpoint_sequential(
             nn.Sequential(*layers, nn.Identity()), len(layers) + 1, x, use_reentrant=False
         ),
     ),
-    hints=(
-        "What has to be known of a layer in backward, and can it be made again?",
-        "checkpoint(layer, x) keeps x and runs the layer once more in backward.",
-        "A loop with torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False).",
-    ),
-    link=f"{PRETRAINED}#Memory-that-is-used-again",
 )
 
 
@@ -948,35 +850,23 @@ def describe_timer(
 
 
 SECONDS_OF = Exercise(
-    notebook="14",
-    task="A timer that does not fool itself.",
-    minutes=10,
+    text="""
+    A timer that does not fool itself.
+    14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Where-the-time-goes
+    - What happens in the first call only, and when is a GPU's work done?
+    - Warm up; wait, start, work, wait, stop; the median.
+    - A call before; a loop with synchronize around the clock; sorted, the middle one.
+    The first call is slow for reasons of its own: warm up before you measure.
+        work()¶times = []¶for _ in range(repeats): => times = []¶for _ in range(repeats):
+    The clock is read before the work is done: synchronize() first.
+        work()¶synchronize() => work()
+    One slow call pulls a mean: take the median.
+        sorted(times)[len(times) // 2] => sum(times) / len(times)
+    What was still at work before is counted: wait before the clock starts, too.
+        synchronize()¶start = perf_counter() => start = perf_counter()
+    """,
     reference=seconds_of,
     cases=lambda: [(1, 0), (5, 4)],
     run=describe_timer,
-    mistakes={
-        "The first call is slow for reasons of its own: warm up before you measure.": (
-            "    work()\n    times = []\n    for _ in range(repeats):\n",
-            "    times = []\n    for _ in range(repeats):\n",
-        ),
-        "The clock is read before the work is done: synchronize() first.": (
-            "        work()\n        synchronize()\n",
-            "        work()\n",
-        ),
-        "One slow call pulls a mean: take the median.": (
-            "sorted(times)[len(times) // 2]",
-            "sum(times) / len(times)",
-        ),
-        "What was still at work before is counted: wait before the clock starts, too.": (
-            "        synchronize()\n        start = perf_counter()",
-            "        start = perf_counter()",
-        ),
-    },
     also_right=(seconds_by_median,),
-    hints=(
-        "What happens in the first call only, and when is a GPU's work done?",
-        "Warm up; wait, start, work, wait, stop; the median.",
-        "A call before; a loop with synchronize around the clock; sorted, the middle one.",
-    ),
-    link=f"{DATASETS}#Where-the-time-goes",
 )

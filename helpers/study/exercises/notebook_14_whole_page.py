@@ -129,10 +129,26 @@ def right_training(names: list[str], size: int, count: int, share: float) -> dic
 
 
 WHOLE_PAGE = Exercise(
+    text="""
+    The whole page: from nothing but a folder of pictures to a trained model.
+    14, 45 minutes: 04_the_training_loop.ipynb#A-real-training
+    - Five parts: pictures to tensors, a network, an optimizer, the loop, evaluation mode.
+    - Three times convolution, batch norm, ReLU, pooling; then a linear layer. AdamW, 3e-3.
+    - Read all pictures into one tensor; some 15 epochs over torch.randperm in batches of 32:
+      cross_entropy, zero_grad, backward, step; lower the rate to 0; return model.eval().
+    One class is named for all: does the loss fall, and are pictures what they were in training, in
+      0..1?
+        epochs = [nn.BatchNorm2d(3)], 3, 16 => epochs = [nn.BatchNorm2d(3)], 3, 1
+        return model.eval() => nn.init.constant_(model[-1].bias[:1], 1e3)¶return model.eval()
+    That is guessing: does the optimizer hold the weights, and does the loss fall?
+        epochs = [nn.BatchNorm2d(3)], 3, 16 => epochs = [nn.BatchNorm2d(3)], 3, 1
+        optimizer.step() => optimizer.zero_grad()
+    Classes are told apart and called by each other's names: number the sorted names.
+        if path.is_dir()) => if path.is_dir())[::-1]
+    What it says of a picture depends on the others of its batch: model.eval().
+        return model.eval() => return model.train()
+    """,
     name="whole_page",
-    notebook="14",
-    task="The whole page: from nothing but a folder of pictures to a trained model.",
-    minutes=45,
     reference=train,
     seconds=90,
     cases=lambda: [
@@ -141,35 +157,5 @@ WHOLE_PAGE = Exercise(
     ],
     run=describe_training,
     expected=right_training,
-    mistakes={
-        "One class is named for all: does the loss fall, and are pictures what they were in "
-        "training, in 0..1?": (
-            "epochs = [nn.BatchNorm2d(3)], 3, 16",
-            "epochs = [nn.BatchNorm2d(3)], 3, 1",
-            "return model.eval()",
-            "nn.init.constant_(model[-1].bias[:1], 1e3)\n    return model.eval()",
-        ),
-        "That is guessing: does the optimizer hold the weights, and does the loss fall?": (
-            "epochs = [nn.BatchNorm2d(3)], 3, 16",
-            "epochs = [nn.BatchNorm2d(3)], 3, 1",
-            "optimizer.step()",
-            "optimizer.zero_grad()",
-        ),
-        "Classes are told apart and called by each other's names: number the sorted names.": (
-            "if path.is_dir())",
-            "if path.is_dir())[::-1]",
-        ),
-        "What it says of a picture depends on the others of its batch: model.eval().": (
-            "return model.eval()",
-            "return model.train()",
-        ),
-    },
     also_right=(train_with_torchvision,),
-    hints=(
-        "Five parts: pictures to tensors, a network, an optimizer, the loop, evaluation mode.",
-        "Three times convolution, batch norm, ReLU, pooling; then a linear layer. AdamW, 3e-3.",
-        "Read all pictures into one tensor; some 15 epochs over torch.randperm in batches of 32: "
-        "cross_entropy, zero_grad, backward, step; lower the rate to 0; return model.eval().",
-    ),
-    link="04_the_training_loop.ipynb#A-real-training",
 )
