@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+Solution = Callable[..., Any]
+Facts = dict[str, Any]  # What `run` returns, where an answer is known by several.
+
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -58,7 +61,6 @@ class Exercise:
             formula, the outline; and `mistakes`, a hint each and the edits that make the mistake.
         reference: a right solution; a helper where there is one.
         cases: makes the arguments of each case anew; the smallest come first.
-        also_right: right solutions in other styles, PyTorch's own among them.
         name: what `check` is called with; that of the reference, unless it is given.
         stub: the cell to fill in, without its last line; made from the reference, unless given.
         given: the edits that make of the reference the faulty program that is to be mended; it is
@@ -76,7 +78,6 @@ class Exercise:
     text: str
     reference: Any
     cases: Callable[[], Sequence[tuple[Any, ...]]]
-    also_right: tuple[Any, ...] = ()
     name: str = ""
     stub: str = ""
     given: str = ""

@@ -1,14 +1,10 @@
 """Exercises of notebook 01, exploring the data: pictures as rows of numbers."""
 
-from collections import Counter
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.study.exercises.exercise import Exercise, numbers
-
-NOTEBOOK = "01_exploring_the_data.ipynb"
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:
@@ -27,11 +23,6 @@ def colour_vectors(pixels: Tensor) -> Tensor:
     small = F.avg_pool2d(pixels.float(), 4).flatten(1)
     small = small - small.mean(1, keepdim=True)
     return small / small.norm(dim=1, keepdim=True)
-
-
-def colour_vectors_by_reshape(pixels: Tensor) -> Tensor:
-    small = pixels.double().reshape(-1, 3, 16, 4, 16, 4).mean((3, 5)).reshape(len(pixels), -1)
-    return F.normalize(small - small.mean(1)[:, None])
 
 
 COLOUR_VECTORS = Exercise(
@@ -57,7 +48,6 @@ COLOUR_VECTORS = Exercise(
     """,
     reference=colour_vectors,
     cases=lambda: [(pixels(1),), (pixels(1, seed=2) // 64,), (pixels(5, seed=1),)],
-    also_right=(colour_vectors_by_reshape,),
 )
 
 
@@ -68,14 +58,6 @@ def vote(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
     """
     nearest = torch.cdist(queries, keys).topk(k, largest=False).indices
     return F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)
-
-
-def vote_by_counting(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
-    answers = []
-    for query in queries:
-        order = ((keys - query) ** 2).sum(1).argsort()[:k]
-        answers.append(Counter(key_targets[order].tolist()).most_common(1)[0][0])
-    return torch.tensor(answers)
 
 
 def voters(queries: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -114,7 +96,6 @@ VOTE = Exercise(
         voters(None, 5),
         voters(None, 12),
     ],
-    also_right=(vote_by_counting,),
 )
 
 
@@ -154,9 +135,4 @@ SUSPECTS = Exercise(
         (numbers(40, 3), numbers(60, 3, seed=1), 10),
         (numbers(60, 3, seed=2), numbers(40, 3, seed=3), 7),
     ],
-    also_right=(
-        lambda test, train, count: torch.stack(
-            [(train - row).norm(dim=1).min() for row in test]
-        ).argsort()[:count],
-    ),
 )

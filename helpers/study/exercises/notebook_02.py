@@ -2,17 +2,14 @@
 
 import random
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, WeightedRandomSampler
+from torch.utils.data import Dataset
 
 from helpers.data.splits import stratified_split
-from helpers.study.exercises.exercise import Exercise, state_of
-
-NOTEBOOK = "02_datasets_and_data_loaders.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, state_of
 
 
 class PixelDataset(Dataset):
@@ -39,15 +36,7 @@ class PixelDataset(Dataset):
         return image, self.targets[index]
 
 
-class PixelDatasetInOneLine(PixelDataset):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = torch.einsum("hwc->chw", self.pixels[index]).to(torch.float32).div(255)
-        return (self.transform or torch.nn.Identity())(image), int(self.targets[index])
-
-
-def describe_items(
-    solution: type[Dataset], count: int, transform: Callable[[Tensor], Tensor] | None
-) -> dict[str, object]:
+def describe_items(solution: Solution, count: int, transform: object) -> Facts:
     """All items, twice, in a way that a change of the pictures in memory would show."""
     generator = torch.Generator().manual_seed(count)
     pixels = torch.randint(256, (count, 2, 3, 3), dtype=torch.uint8, generator=generator)
@@ -110,7 +99,6 @@ class PixelDataset(Dataset):
 ''',
     cases=lambda: [(1, None), (3, None), (2, invert), (2, darken_in_place)],
     run=describe_items,
-    also_right=(PixelDatasetInOneLine,),
 )
 
 
@@ -146,15 +134,12 @@ COLLATE = Exercise(
         ([(torch.full((3, 3, 3), float(i)), 2 - i) for i in range(3)],),
         ([(torch.full((3, 4, 6), float(i)), 10 * i) for i in range(5)],),
     ],
-    also_right=(torch.utils.data.default_collate,),
 )
-
-SplitFunction = Callable[[Sequence[int], Sequence[float], int], list[list[int]]]
 
 
 def describe_split(
-    split: SplitFunction, counts: Sequence[int], fractions: Sequence[float], kind: type
-) -> dict[str, object]:
+    split: Solution, counts: Sequence[int], fractions: Sequence[float], kind: type
+) -> Facts:
     """What is asked of a split of classes of some sizes, as facts that hold or do not."""
     targets = [label for label, count in enumerate(counts) for _ in range(count)]
     targets = random.Random(0).sample(targets, len(targets))
@@ -179,32 +164,6 @@ def describe_split(
             set.union(*(set(parts[0]) for parts in many)) == set(range(len(targets)))
         ),
     }
-
-
-def split_with(
-    groups: Callable[[Sequence[int]], list[list[int]]] | None = None,
-    shuffle: bool = True,
-    seeded: bool = True,
-    keep_rest: bool = True,
-    apart: bool = True,
-) -> SplitFunction:
-    """A split in pure Python; the switches turn it into the usual mistakes."""
-
-    def split(targets: Sequence[int], fractions: Sequence[float], seed: int) -> list[list[int]]:
-        generator = random.Random(seed if seeded else None)
-        parts: list[list[int]] = [[] for _ in fractions]
-        classes = [[i for i, t in enumerate(targets) if t == label] for label in set(targets)]
-        for members in groups(targets) if groups else classes:
-            if shuffle:
-                generator.shuffle(members)
-            ends = [int(end * len(members) + 1e-6) for end in accumulate(fractions)]
-            if not keep_rest:
-                ends = list(accumulate(int(share * len(members)) for share in fractions))
-            for part, start, end in zip(parts, [0, *ends], ends, strict=False):
-                part += members[start if apart else 0 : end]
-        return parts
-
-    return split
 
 
 STRATIFIED_SPLIT = Exercise(
@@ -247,7 +206,6 @@ def my_split(targets, fractions, seed):
         ([9, 14], (0.5, 0.25, 0.25), np.array),
     ],
     run=describe_split,
-    also_right=(split_with(),),
 )
 
 
@@ -260,19 +218,7 @@ def balanced_order(targets: Tensor, count: int, generator: torch.Generator) -> T
     return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
-def balanced_order_by_class(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    labels = targets.unique()
-    wanted = labels[torch.randint(len(labels), (count,), generator=generator)]
-    order = torch.empty(count, dtype=torch.long)
-    for label in labels:
-        members, places = (targets == label).nonzero().flatten(), wanted == label
-        order[places] = members[torch.randint(len(members), (count,), generator=generator)[places]]
-    return order
-
-
-def describe_order(
-    solution: Callable[..., Tensor], counts: Sequence[int], count: int
-) -> dict[str, object]:
+def describe_order(solution: Solution, counts: Sequence[int], count: int) -> Facts:
     """What is asked of an order, as facts that hold or do not: six standard errors are allowed."""
     targets = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 0, 1)]
@@ -326,10 +272,4 @@ BALANCED_ORDER = Exercise(
     reference=balanced_order,
     cases=lambda: [([1, 1], 4000), ([90, 10], 4000), ([3, 50, 9], 4000)],
     run=describe_order,
-    also_right=(
-        balanced_order_by_class,
-        lambda targets, count, generator: list(
-            WeightedRandomSampler(1 / torch.bincount(targets)[targets], count, generator=generator)
-        ),
-    ),
 )

@@ -1,13 +1,11 @@
 """Exercises of notebook 03, a model from scratch."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.models.cnn import ResidualBlock
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
 
 
 def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
@@ -34,7 +32,6 @@ OUTPUT_SIZE = Exercise(
     name="output_size",
     reference=side_after,
     cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
-    also_right=(lambda n, kernel, stride, p: len(range(0, n + 2 * p - kernel + 1, stride)),),
 )
 
 
@@ -82,7 +79,6 @@ CONVOLUTION = Exercise(
         some_convolution((1, 2, 6, 6), (3, 2, 2, 2), 2, 0),
         some_convolution((2, 3, 5, 8), (4, 3, 3, 2), 2, 1),
     ],
-    also_right=(F.conv2d,),
     doubles=True,
 )
 
@@ -144,16 +140,11 @@ BATCH_NORM = Exercise(
         some_batch(1, 2, 3, 5, training=False),
         some_batch(4, 2, 3, 5, training=True, momentum=0.3, eps=1e-3),
     ],
-    also_right=(
-        lambda x, weight, bias, mean, var, training, momentum, eps: F.batch_norm(
-            x, mean, var, weight, bias, training, momentum, eps
-        ),
-    ),
     gradients=("x", "weight", "bias"),
 )
 
 
-def describe_module(build: Callable[..., nn.Module], *arguments: int) -> dict[str, object]:
+def describe_module(build: Solution, *arguments: int) -> Facts:
     """What a module does to pictures in both modes, whatever its layers are called."""
     module = fill(build(*arguments))
     images = numbers(3, arguments[0], 6, 6).requires_grad_()
@@ -167,20 +158,6 @@ def describe_module(build: Callable[..., nn.Module], *arguments: int) -> dict[st
         "output in training": trained,
         "hooks": state_of(module)["hooks"][:1],
     }
-
-
-def torchvision_block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    from torchvision.models.resnet import BasicBlock
-
-    return BasicBlock(inputs, outputs, stride, ResidualBlock(inputs, outputs, stride).shortcut)
-
-
-def timm_block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    from timm.models.resnet import BasicBlock, downsample_avg
-
-    fits = inputs == outputs
-    shortcut = nn.AvgPool2d(stride) if fits else downsample_avg(inputs, outputs, 1, stride)
-    return BasicBlock(inputs, outputs, stride, shortcut)
 
 
 RESIDUAL_BLOCK = Exercise(
@@ -214,5 +191,4 @@ class Block(nn.Module):
 """,
     cases=lambda: [(4, 4, 1), (4, 4, 2), (4, 8, 1), (4, 8, 2)],
     run=describe_module,
-    also_right=(torchvision_block, timm_block),
 )

@@ -1,16 +1,14 @@
 """Exercises of notebook 04, the training loop."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
-
-NOTEBOOK = "04_the_training_loop.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
 
 
 def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
@@ -20,15 +18,7 @@ def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> 
         loss.backward()
 
 
-def accumulate_by_share(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
-    for start in range(0, len(images), size):
-        part, labels = images[start : start + size], targets[start : start + size]
-        (F.cross_entropy(model(part), labels) * (len(labels) / len(targets))).backward()
-
-
-def describe_accumulation(
-    solution: Callable[..., None], count: int, size: int, before: bool
-) -> dict[str, object]:
+def describe_accumulation(solution: Solution, count: int, size: int, before: bool) -> Facts:
     """Gradients of a network without batch norm, and what went through it, there and back."""
     model, seen = fill(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4))).train(), []
 
@@ -63,7 +53,6 @@ ACCUMULATE = Exercise(
     reference=accumulate,
     cases=lambda: [(4, 2, False), (64, 16, False), (7, 3, False), (5, 8, True), (1, 1, False)],
     run=describe_accumulation,
-    also_right=(accumulate_by_share,),
 )
 
 
@@ -81,20 +70,7 @@ def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
     return sum(losses) / sum(counts)
 
 
-def epoch_of_samples(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
-    losses = []
-    for images, targets in loader:
-        optimizer.zero_grad(set_to_none=False)
-        each = F.cross_entropy(model.train()(images), targets, reduction="none")
-        each.mean().backward()
-        optimizer.step()
-        losses.append(each.detach())
-    return torch.cat(losses).mean().item()
-
-
-def describe_epoch(
-    solution: Callable[..., float], sizes: Sequence[int], momentum: float
-) -> dict[str, object]:
+def describe_epoch(solution: Solution, sizes: Sequence[int], momentum: float) -> Facts:
     layers = nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
     model = fill(nn.Sequential(*layers))
     loader = [(numbers(n, 3, seed=n), torch.arange(n) % 2) for n in sizes]
@@ -139,7 +115,6 @@ MEND_THE_EPOCH = Exercise(
     """,
     cases=lambda: [([4], 0.0), ([4, 4], 0.0), ([8, 8, 2], 0.9)],
     run=describe_epoch,
-    also_right=(epoch_of_samples,),
 )
 
 
@@ -154,16 +129,6 @@ def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
             best, best_epoch = loss, number
         elif number - best_epoch >= patience:
             return number
-    return None
-
-
-def stopping_by_counting(losses: Sequence[float], patience: int) -> int | None:
-    bad = 0
-    for index, loss in enumerate(losses):
-        earlier = [each for each in losses[:index] if each == each]
-        bad = 0 if loss < min(earlier, default=math.inf) else bad + 1
-        if bad == patience:
-            return index + 1
     return None
 
 
@@ -196,7 +161,6 @@ EARLY_STOPPING = Exercise(
         ([2.0, 3.0, 1.0, 3.0, 3.0, 3.0, 0.5], 3),
         ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
     ],
-    also_right=(stopping_by_counting,),
 )
 
 
@@ -236,9 +200,4 @@ LABEL_SMOOTHING = Exercise(
         (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 0.1),
         (3 * numbers(8, 53), torch.arange(8), 0.1),
     ],
-    also_right=(
-        lambda logits, targets, smoothing: F.cross_entropy(
-            logits, targets, label_smoothing=smoothing
-        ),
-    ),
 )

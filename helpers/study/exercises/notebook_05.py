@@ -1,16 +1,12 @@
 """Exercises of notebook 05, evaluation: how good a model is, and how sure one can be of it."""
 
-from collections.abc import Callable
 from math import sqrt
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from helpers.evaluation.metrics import confusion_matrix
-from helpers.study.exercises.exercise import Exercise, numbers
-
-NOTEBOOK = "05_evaluation.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers
 
 
 def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
@@ -47,19 +43,7 @@ TOP_K_ACCURACY = Exercise(
         (numbers(50, 53), torch.arange(50), 5),
         (100 * numbers(6, 4), torch.arange(6) % 4, 4),
     ],
-    also_right=(
-        lambda logits, targets, k: (
-            (logits > logits.gather(1, targets[:, None])).sum(1).lt(k).double().mean().item()
-        ),
-    ),
 )
-
-
-def count_in_a_loop(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    matrix = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for target, prediction in zip(targets.tolist(), predictions.tolist(), strict=True):
-        matrix[target, prediction] += 1
-    return matrix
 
 
 CONFUSION_MATRIX = Exercise(
@@ -95,7 +79,6 @@ def count_confusions(targets, predictions, num_classes):
         (torch.tensor([0, 1]), torch.tensor([0, 1]), 3),
         (torch.arange(500) ** 2 % 53, torch.arange(500) ** 3 % 53, 53),
     ],
-    also_right=(count_in_a_loop,),
 )
 
 
@@ -111,15 +94,7 @@ def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, 
     return low, high
 
 
-def bootstrap_with_numpy(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(values.numpy(), len(values)).mean() for _ in range(repeats)]
-    return np.percentile(means, 2.5), np.percentile(means, 97.5)
-
-
-def describe_interval(
-    solution: Callable[..., tuple[float, float]], values: Tensor, repeats: int
-) -> dict[str, object]:
+def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts:
     """What is asked of an interval; its ends hold some chance, less so their mean of 8 seeds."""
     drawn = [
         [float(end) for end in solution(values.clone(), repeats, seed)] for seed in (0, *range(8))
@@ -167,7 +142,6 @@ BOOTSTRAP = Exercise(
         (numbers(80, seed=2).exp(), 600),
     ],
     run=describe_interval,
-    also_right=(bootstrap_with_numpy,),
 )
 
 
@@ -181,18 +155,6 @@ def calibration_error(probabilities: Tensor, targets: Tensor, bins: int) -> floa
     place = (confidence * bins).long().clamp(max=bins - 1)
     gap = torch.zeros(bins).index_add_(0, place, confidence - right)
     return gap.abs().sum().item() / len(targets)
-
-
-def calibration_bin_by_bin(
-    probabilities: Tensor, targets: Tensor, bins: int, weigh: bool = True
-) -> float:
-    confidence, predicted = probabilities.numpy().max(1), probabilities.numpy().argmax(1)
-    bin_of, total, used = np.minimum(confidence * bins, bins - 1).astype(int), 0.0, 0
-    for index in set(bin_of):
-        inside = bin_of == index
-        gap = confidence[inside].mean() - (predicted == targets.numpy())[inside].mean()
-        total, used = total + abs(gap) * (inside.mean() if weigh else 1), used + 1
-    return total if weigh else total / used
 
 
 CALIBRATION_ERROR = Exercise(
@@ -233,5 +195,4 @@ CALIBRATION_ERROR = Exercise(
         ((2 * numbers(300, 5)).softmax(1), torch.arange(300) % 5, 10),
         ((9 * numbers(200, 5)).softmax(1), (9 * numbers(200, 5)).argmax(1), 15),
     ],
-    also_right=(calibration_bin_by_bin,),
 )

@@ -1,16 +1,14 @@
 """Exercises of notebook 06, pretrained models."""
 
 import copy
-from collections.abc import Callable
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
 
-NOTEBOOK = "06_pretrained_models.ipynb"
 TINY = {"fc": "test_resnet", "classifier": "test_efficientnet", "head": "test_vit"}
 SIDE = 32  # pixels
 
@@ -34,15 +32,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     return model
 
 
-def replace_head_by_name(model: nn.Module, num_classes: int) -> nn.Module:
-    name = model.pretrained_cfg["classifier"]
-    setattr(model, name, nn.Linear(model.get_submodule(name).in_features, num_classes))
-    return model
-
-
-def describe_head(
-    solution: Callable[..., nn.Module], head: str, num_classes: int
-) -> dict[str, object]:
+def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     model = tiny(head).train()
     before, modes = state_of(model)["weights"], [m.training for m in model.modules()]
     changed = solution(model, num_classes)
@@ -85,7 +75,6 @@ REPLACE_HEAD = Exercise(
     reference=replace_head,
     cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10)],
     run=describe_head,
-    also_right=(replace_head_by_name,),
 )
 
 
@@ -97,16 +86,7 @@ def freeze_backbone(model: nn.Module) -> nn.Module:
     return model
 
 
-def freeze_with_timm(model: nn.Module) -> nn.Module:
-    from timm.layers import freeze_batch_norm_2d  # It makes other modules of the batch norms.
-
-    model = freeze_batch_norm_2d(model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.startswith(model.pretrained_cfg["classifier"])
-    return model
-
-
-def describe_freeze(solution: Callable[[nn.Module], nn.Module], head: str) -> dict[str, object]:
+def describe_freeze(solution: Solution, head: str) -> Facts:
     """What training steps move."""
     model = solution(tiny(head).train())
     before = state_of(model)["weights"]
@@ -147,11 +127,10 @@ FREEZE_BACKBONE = Exercise(
     reference=freeze_backbone,
     cases=lambda: [("fc",), ("classifier",)],
     run=describe_freeze,
-    also_right=(freeze_with_timm,),
 )
 
 
-def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def two_groups(model: nn.Module, weight_decay: float) -> list[Facts]:
     """Groups for an optimizer: matrices and kernels decay; biases and norms do not.
 
     A list of dicts with `params` and `weight_decay`, of what can be trained.
@@ -165,15 +144,7 @@ def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]
     ]
 
 
-def groups_of_timm(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    from timm.optim import param_groups_weight_decay
-
-    return param_groups_weight_decay(model, weight_decay)
-
-
-def describe_groups(
-    solution: Callable[..., list[dict]], weight_decay: float, frozen: bool
-) -> dict[str, object]:
+def describe_groups(solution: Solution, weight_decay: float, frozen: bool) -> Facts:
     norm, conv = nn.BatchNorm2d(4), nn.Conv2d(3, 4, 1)
     model = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(4, 5), nn.LayerNorm(5))
     conv.requires_grad_(not frozen)
@@ -209,7 +180,6 @@ PARAMETER_GROUPS = Exercise(
     reference=two_groups,
     cases=lambda: [(0.05, False), (0.3, True)],
     run=describe_groups,
-    also_right=(groups_of_timm,),
 )
 
 
@@ -229,27 +199,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
 
-def grad_cam_by_retaining(
-    model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module
-) -> Tensor:
-    features = {}
-
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        output.retain_grad()
-        features["kept"] = output
-
-    hook = layer.register_forward_hook(keep)
-    F.nll_loss(-model(images), targets, reduction="sum").backward()
-    hook.remove()
-    model.zero_grad()
-    activation, gradient = features["kept"].detach(), features["kept"].grad
-    heat = torch.einsum("bchw,bc->bhw", activation, gradient.mean((2, 3))).clamp(min=0)
-    return heat / heat.flatten(1).max(1).values.clamp(min=1e-12).view(-1, 1, 1)
-
-
-def describe_cam(
-    solution: Callable[..., Tensor], count: int, width: int, sides: tuple[int, int]
-) -> dict[str, object]:
+def describe_cam(solution: Solution, count: int, width: int, sides: tuple[int, int]) -> Facts:
     conv, last = nn.Conv2d(3, width, 3, padding=1), nn.Linear(4 * width, 5)
     pool = nn.AdaptiveAvgPool2d(2)
     model = fill(nn.Sequential(conv, nn.Tanh(), pool, nn.Flatten(), last))
@@ -282,5 +232,4 @@ GRAD_CAM = Exercise(
     reference=grad_cam,
     cases=lambda: [(1, 2, (6, 6)), (3, 8, (6, 6)), (7, 4, (5, 8))],
     run=describe_cam,
-    also_right=(grad_cam_by_retaining,),
 )

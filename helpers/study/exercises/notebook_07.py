@@ -1,23 +1,16 @@
 """Exercises of notebook 07, optimizers, what is done to gradients, and a loss."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from helpers.study.exercises.exercise import Exercise, numbers
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers
 from helpers.training.losses import focal_loss
 from helpers.training.optimizers import SGD, Adam, clip_gradients
 
-NOTEBOOK = "07_optimizers.ipynb"
 
-
-def describe_optimizer(
-    build: Callable[..., Optimizer], steps: int, missing: bool, settings: dict[str, Any]
-) -> dict[str, object]:
+def describe_optimizer(build: Solution, steps: int, missing: bool, settings: Facts) -> Facts:
     """Where three tensors in two groups, each with its settings, are while the rates move."""
     first, *others = (nn.Parameter(numbers(*shape)) for shape in ((), (3,), (2, 2)))
     own = {"lr": 0.3, "momentum": 0.6, "betas": (0.7, 0.95), "eps": 1e-2}
@@ -42,20 +35,6 @@ def describe_optimizer(
         "weights after each step": places,
         "gradients are left as they are": kept and all(torch.equal(*pair) for pair in pairs),
     }
-
-
-class PlainMomentum(Optimizer):
-    """SGD with momentum in pure Python, with a velocity for each parameter."""
-
-    def __init__(self, params: Iterable, lr: float, momentum: float) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.velocity: dict[Tensor, Tensor] = {}
-
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                self.velocity[p] = group["momentum"] * self.velocity.get(p, 0) + p.grad
-                p.data = p.data - group["lr"] * self.velocity[p]
 
 
 SGD_MOMENTUM = Exercise(
@@ -95,27 +74,7 @@ class MomentumSGD(torch.optim.Optimizer):
         (6, True, {"lr": 0.2, "momentum": 0.9}),
     ],
     run=describe_optimizer,
-    also_right=(torch.optim.SGD, PlainMomentum),
 )
-
-
-class PlainAdam(Optimizer):
-    """Adam as the paper writes it, new tensors in each step."""
-
-    def __init__(
-        self, params: Iterable, lr: float, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                t, m, v = self.state[p].get("all", (0, 0.0, 0.0))
-                (b1, b2), t = group["betas"], t + 1
-                m, v = b1 * m + (1 - b1) * p.grad, b2 * v + (1 - b2) * p.grad**2
-                self.state[p]["all"] = t, m, v
-                p -= group["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + group["eps"])
 
 
 ADAM = Exercise(
@@ -160,13 +119,12 @@ class MyAdam(torch.optim.Optimizer):
         (2, False, {"lr": 0.1}),
     ],
     run=describe_optimizer,
-    also_right=(torch.optim.Adam, PlainAdam),
 )
 
 
 def describe_clipping(
-    solution: Callable[..., Tensor], grads: Sequence[Tensor | None], max_norm: float, one_pass: bool
-) -> dict[str, object]:
+    solution: Solution, grads: Sequence[Tensor | None], max_norm: float, one_pass: bool
+) -> Facts:
     parameters = [nn.Parameter(torch.zeros(1 if g is None else g.shape)) for g in grads]
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = None if grad is None else grad.clone()
@@ -218,13 +176,7 @@ def clip(parameters, max_norm):
         ([torch.zeros(2), torch.zeros(3)], 1.0, True),
     ],
     run=describe_clipping,
-    also_right=(torch.nn.utils.clip_grad_norm_,),
 )
-
-
-def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    own = F.log_softmax(logits, 1)[torch.arange(len(targets)), targets]
-    return -((1 - own.exp()) ** gamma * own).mean()
 
 
 FOCAL_LOSS = Exercise(
@@ -261,5 +213,4 @@ def focal(logits, targets, gamma):
         (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 2.0),
         (3 * numbers(8, 53), torch.arange(8), 1.5),
     ],
-    also_right=(focal,),
 )

@@ -1,17 +1,13 @@
 """Exercises of notebook 08, learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from helpers.study.exercises.exercise import Exercise
-
-NOTEBOOK = "08_learning_rate_schedules.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution
 
 
-def describe_curve(solution: Callable[..., float], steps: int, *rest: float) -> list[float]:
+def describe_curve(solution: Solution, steps: int, *rest: float) -> list[float]:
     """The factor at each step, and a little beyond the end; asked in no order."""
     asked = {step: float(solution(step, steps, *rest)) for step in reversed(range(steps + 3))}
     return [asked[step] for step in sorted(asked)]
@@ -41,7 +37,6 @@ WARMUP = Exercise(
     reference=warmup,
     cases=lambda: [(1,), (2,), (5,), (100,)],
     run=describe_curve,
-    also_right=(lambda step, steps: (step + 1) / steps if step < steps else 1.0,),
 )
 
 
@@ -72,11 +67,6 @@ COSINE = Exercise(
     reference=cosine,
     cases=lambda: [(2, 0.0), (10, 0.1), (50, 0.5)],
     run=describe_curve,
-    also_right=(
-        lambda step, steps, low: (
-            low if step >= steps else 1 - (1 - low) * math.sin(math.pi * step / steps / 2) ** 2
-        ),
-    ),
 )
 
 
@@ -98,20 +88,7 @@ def plateau(losses: Sequence[float], lr: float, factor: float, patience: int) ->
     return rates
 
 
-def plateau_of_torch(
-    losses: Sequence[float], lr: float, factor: float, patience: int
-) -> list[float]:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr)
-    options = {"factor": factor, "patience": patience, "threshold": 0, "eps": 0}
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
-    rates = []
-    for loss in losses:
-        scheduler.step(loss)
-        rates.append(optimizer.param_groups[0]["lr"])
-    return rates
-
-
-def describe_rates(solution: Callable[..., Sequence[float]], *arguments: Any) -> dict[str, object]:
+def describe_rates(solution: Solution, *arguments: Any) -> Facts:
     """The rates, and their logarithms, for next to 0 all rates are alike."""
     rates = [float(rate) for rate in solution(*arguments)]
     return {"": rates, "logarithms": [math.log(rate) if rate > 0 else None for rate in rates]}
@@ -150,5 +127,4 @@ PLATEAU = Exercise(
         ([1.0] * 6, 1e-6, 0.1, 0),
     ],
     run=describe_rates,
-    also_right=(plateau_of_torch,),
 )

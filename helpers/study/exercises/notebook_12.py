@@ -4,7 +4,7 @@ The references are the mended ones; `given` puts back the mistake that the noteb
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
 
-from helpers.study.exercises.exercise import Exercise, numbers, state_of
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers, state_of
 
-NOTEBOOK = "12_find_the_bug.ipynb"
 Batches = Sequence[tuple[Tensor, Tensor]]
 Pairs = tuple[Tensor, Tensor]
 
@@ -42,9 +41,7 @@ def some_batches(*sizes: int) -> Batches:
     return [(numbers(n, 4, seed=i), torch.arange(n) % 3) for i, n in enumerate(sizes)]
 
 
-def describe_training(
-    program: Callable[..., list[Any]], sizes: Sequence[int], *more: int
-) -> dict[str, object]:
+def describe_training(program: Solution, sizes: Sequence[int], *more: int) -> Facts:
     """The losses of a training, what they hold on to, and the model that it ends with."""
     model = TinyModel()
     losses = program(model, some_batches(*sizes), *more)
@@ -73,17 +70,6 @@ def mended_1(model: nn.Module, batches: Batches) -> list[float]:
     return losses
 
 
-def train_by_hand(model: nn.Module, batches: Batches) -> list[float]:
-    losses = []
-    for images, targets in batches:
-        loss = F.nll_loss(model(images).log_softmax(1), targets)
-        gradients = torch.autograd.grad(loss, list(model.parameters()))
-        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-            parameter.data -= 0.1 * gradient
-        losses.append(loss.item())
-    return losses
-
-
 PROGRAM_1 = Exercise(
     text="""
     A training whose steps grow.
@@ -108,7 +94,6 @@ PROGRAM_1 = Exercise(
     given="optimizer.zero_grad() =>",
     cases=lambda: TRAININGS,
     run=describe_training,
-    also_right=(train_by_hand,),
 )
 
 
@@ -150,7 +135,6 @@ PROGRAM_2 = Exercise(
     """,
     cases=lambda: TRAININGS,
     run=describe_training,
-    also_right=(train_by_hand,),
 )
 
 
@@ -174,16 +158,7 @@ def mended_4(model: nn.Module, batches: Batches) -> float:
     return correct / count
 
 
-def accuracy_of_all(model: nn.Module, batches: Batches) -> float:
-    model.train(False)
-    with torch.no_grad():
-        hits = [model(images).max(1).indices.eq(targets) for images, targets in batches]
-    return torch.cat(hits).double().mean().item()
-
-
-def describe_evaluation(
-    program: Callable[[nn.Module, Batches], float], *sizes: int
-) -> dict[str, object]:
+def describe_evaluation(program: Solution, *sizes: int) -> Facts:
     """The accuracy, and whether measuring changed the model."""
     model = TinyModel()
     for images, _ in some_batches(50, 50):  # Statistics to be used, or to be forgotten.
@@ -219,7 +194,6 @@ PROGRAM_3 = Exercise(
     given="model.eval() =>",
     cases=lambda: [(30,), (30, 30, 7), (40, 2)],
     run=describe_evaluation,
-    also_right=(accuracy_of_all,),
 )
 
 PROGRAM_4 = Exercise(
@@ -243,7 +217,6 @@ PROGRAM_4 = Exercise(
     given="argmax(dim=1) => argmax(dim=0)",
     cases=lambda: [(3,), (3,) * 20, (30, 7)],
     run=describe_evaluation,
-    also_right=(accuracy_of_all,),
 )
 
 
@@ -254,15 +227,7 @@ def mended_5(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
     return zip(images.split(size), targets.split(size), strict=True)
 
 
-def batches_by_index(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
-    order = torch.randperm(len(images)).tolist()
-    for start in range(0, len(order), size):
-        yield images[order[start : start + size]], targets[order[start : start + size]]
-
-
-def describe_batches(
-    program: Callable[..., Iterable[Pairs]], count: int, size: int
-) -> dict[str, object]:
+def describe_batches(program: Solution, count: int, size: int) -> Facts:
     """What is asked of shuffled batches, as facts that hold or do not."""
     targets = torch.arange(count)
     given = 10.0 * targets[:, None]
@@ -305,7 +270,6 @@ PROGRAM_5 = Exercise(
     """,
     cases=lambda: [(8, 4), (50, 16), (30, 50)],
     run=describe_batches,
-    also_right=(batches_by_index,),
 )
 
 
@@ -320,18 +284,7 @@ def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
     return (logits.argmax(dim=1) == targets).float().mean().item()
 
 
-def normalise_with_torchvision(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
-    from torchvision.transforms.v2.functional import normalize
-
-    images = normalize(pixels[:, None, :, None] / 255, [0.5], [0.25])[:, 0, :, 0]
-    with torch.no_grad():
-        predicted = model.eval()(images).max(1).indices
-    return (predicted == targets).sum().item() / len(targets)
-
-
-def describe_inputs(
-    program: Callable[[nn.Module, Tensor, Tensor], float], count: int
-) -> dict[str, object]:
+def describe_inputs(program: Solution, count: int) -> Facts:
     """What reached the model, and the accuracy."""
     model, seen = TinyModel(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
@@ -365,7 +318,6 @@ PROGRAM_6 = Exercise(
     given="images = pixels.float() => images = pixels.float() / 255",
     cases=lambda: [(2,), (1,), (40,)],
     run=describe_inputs,
-    also_right=(normalise_with_torchvision,),
 )
 
 
@@ -375,16 +327,7 @@ def mended_7(model: nn.Module, classes: int) -> Optimizer:
     return optimizer
 
 
-def add_new_head(model: nn.Module, classes: int) -> Optimizer:
-    optimizer = torch.optim.SGD(model.body.parameters(), lr=0.1, momentum=0.9)
-    model.head = nn.Linear(model.head.in_features, classes)
-    optimizer.add_param_group({"params": model.head.parameters()})
-    return optimizer
-
-
-def describe_new_head(
-    program: Callable[[nn.Module, int], Optimizer], classes: int
-) -> dict[str, object]:
+def describe_new_head(program: Solution, classes: int) -> Facts:
     """What two steps move, and how far: by the gradients, with momentum."""
     model = TinyModel(classes=3)
     body = state_of(model.body)["weights"]
@@ -434,7 +377,6 @@ PROGRAM_7 = Exercise(
     """,
     cases=lambda: [(5,), (2,)],
     run=describe_new_head,
-    also_right=(add_new_head,),
 )
 
 
@@ -450,20 +392,6 @@ def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
             optimizer.step()
             losses.append(loss.item())
         scheduler.step()
-    return losses
-
-
-def rate_by_hand(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]["lr"] = 0.1 * 0.8**epoch
-        for images, targets in batches:
-            loss = F.cross_entropy(model(images), targets)
-            model.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
     return losses
 
 
@@ -493,7 +421,6 @@ PROGRAM_8 = Exercise(
     """,
     cases=lambda: [((6, 6, 6), 1), ((6, 6, 6), 4), ((6,), 3)],
     run=describe_training,
-    also_right=(rate_by_hand,),
 )
 
 
@@ -505,17 +432,7 @@ def mended_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
     return (more, targets[train].repeat(len(lights))), (images[test], targets[test])
 
 
-def split_by_mask(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
-    held_out = torch.ones(len(images), dtype=torch.bool)
-    held_out[torch.randperm(len(images))[: len(images) * 2 // 3]] = False
-    more = torch.stack([images[~held_out] * light for light in (0.7, 1.0, 1.3)])
-    labels = targets[~held_out].expand(3, -1)
-    return (more.flatten(0, 1), labels.flatten()), (images[held_out], targets[held_out])
-
-
-def describe_leak(
-    program: Callable[[Tensor, Tensor], tuple[Pairs, Pairs]], count: int
-) -> dict[str, object]:
+def describe_leak(program: Solution, count: int) -> Facts:
     """Which pictures stand on which side; a picture is known by the shape of its light."""
     images = torch.stack([torch.ones(count), torch.arange(1.0, count + 1)], dim=1)
     drawn = [program(images.clone(), torch.arange(count)) for _ in range(6)]
@@ -561,7 +478,6 @@ PROGRAM_9 = Exercise(
     """,
     cases=lambda: [(12,), (60,)],
     run=describe_leak,
-    also_right=(split_by_mask,),
 )
 
 
@@ -575,18 +491,6 @@ def mended_10(model: nn.Module, batches: Batches) -> list[Any]:
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-    return losses
-
-
-def numbers_of_losses(model: nn.Module, batches: Batches) -> list[float]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for images, targets in batches:
-        model.zero_grad()
-        loss = F.cross_entropy(model(images), targets)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
     return losses
 
 
@@ -615,5 +519,4 @@ PROGRAM_10 = Exercise(
     """,
     cases=lambda: TRAININGS,
     run=describe_training,
-    also_right=(numbers_of_losses,),
 )

@@ -1,16 +1,10 @@
 """Drills of notebook 14: attention."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from timm.layers import build_sincos2d_pos_embed
-from timm.models.swin_transformer import SwinTransformerBlock, window_partition
-from torch import Tensor, nn
+from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, numbers
-
-VIT = "09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches"
+from helpers.study.exercises.exercise import Exercise, Solution, numbers
 
 
 def patch_embedding(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -20,11 +14,6 @@ def patch_embedding(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     maps = F.conv2d(images, weight, bias, stride=weight.shape[-1])  # (B, D, rows, columns)
     return maps.flatten(2).transpose(1, 2)
-
-
-def embed_unfolded(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    patches = F.unfold(images, weight.shape[2:], stride=weight.shape[2:]).mT
-    return F.linear(patches, weight.flatten(1), bias)
 
 
 PATCH_EMBEDDING = Exercise(
@@ -52,7 +41,6 @@ PATCH_EMBEDDING = Exercise(
         (numbers(2, 3, 4, 6), numbers(5, 3, 2, 2), numbers(5)),
         (numbers(1, 2, 9, 3), numbers(4, 2, 3, 3), numbers(4)),
     ],
-    also_right=(embed_unfolded,),
 )
 
 
@@ -90,7 +78,6 @@ POSITIONS_2D = Exercise(
     """,
     reference=positions_2d,
     cases=lambda: [(1, 1, 4), (2, 2, 4), (2, 3, 8), (3, 2, 12), (1, 50, 16), (14, 14, 64)],
-    also_right=(lambda rows, columns, size: build_sincos2d_pos_embed([rows, columns], size),),
 )
 
 
@@ -132,7 +119,6 @@ ATTENTION = Exercise(
         some_attention(2, 3, 3, 8, keys=3, out=8, scale=100),
         some_attention(2, 3, 4, keys=5, out=3),
     ],
-    also_right=(F.scaled_dot_product_attention,),
 )
 
 
@@ -148,15 +134,6 @@ def multi_head_attention(
     query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
     answers = F.scaled_dot_product_attention(query, key, value)  # (B, heads, T, D / heads)
     return F.linear(answers.transpose(1, 2).flatten(2), weight, bias)
-
-
-def with_the_module(
-    x: Tensor, in_weight: Tensor, in_bias: Tensor, weight: Tensor, bias: Tensor, heads: int
-) -> Tensor:
-    module = nn.MultiheadAttention(x.shape[-1], heads, batch_first=True, dtype=x.dtype)
-    given = {"in_proj_weight": in_weight, "in_proj_bias": in_bias}
-    given |= {"out_proj.weight": weight, "out_proj.bias": bias}
-    return torch.func.functional_call(module, given, (x, x, x))[0]
 
 
 def some_heads(batch: int, tokens: int, size: int, heads: int) -> tuple[Tensor | int, ...]:
@@ -192,7 +169,6 @@ MULTI_HEAD_ATTENTION = Exercise(
         some_heads(2, 4, 6, 3),
         some_heads(3, 2, 12, 4),
     ],
-    also_right=(with_the_module,),
 )
 
 
@@ -214,14 +190,6 @@ def shifted_windows(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
 
     region = cut(labels)[0, :, :, 0]  # (count, size * size)
     return cut(x), region[:, :, None] == region[:, None, :]
-
-
-def windows_of_timm(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
-    block = SwinTransformerBlock(4, x.shape[1:3], window_size=size, shift_size=shift)
-    rolled = x.roll((-block.shift_size[0], -block.shift_size[1]), (1, 2))
-    windows = window_partition(rolled, (size, size)).flatten(1, 2).unflatten(0, (len(x), -1))
-    everywhere = torch.zeros(windows.shape[1], size**2, size**2)
-    return windows, (everywhere if block.attn_mask is None else block.attn_mask) == 0
 
 
 SHIFTED_WINDOWS = Exercise(
@@ -254,7 +222,6 @@ SHIFTED_WINDOWS = Exercise(
         (numbers(2, 6, 9, 2), 3, 1),
         (numbers(1, 8, 12, 3), 4, 3),
     ],
-    also_right=(windows_of_timm,),
 )
 
 
@@ -273,17 +240,7 @@ def random_masking(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     return kept, restore >= count, restore
 
 
-def masking_of_each(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    count = int(x.shape[1] * share)
-    orders = [torch.randperm(x.shape[1]) for _ in x]
-    kept = torch.stack([row[order[:count].sort()[0]] for row, order in zip(x, orders, strict=True)])
-    mask = torch.ones(x.shape[:2], dtype=torch.bool)
-    for row, order in zip(mask, orders, strict=True):
-        row[order[:count]] = False
-    return kept, mask, torch.argsort(torch.argsort(mask.int(), stable=True))
-
-
-def describe_masking(solution: Callable[..., tuple], batch: int, length: int, share: float) -> dict:
+def describe_masking(solution: Solution, batch: int, length: int, share: float) -> dict:
     """What holds of every right masking, however it was drawn."""
     x = numbers(batch, length, 3).requires_grad_()
     count, rows = int(length * share), torch.arange(batch)[:, None]
@@ -328,5 +285,4 @@ RANDOM_MASKING = Exercise(
     reference=random_masking,
     cases=lambda: [(1, 4, 0.5), (2, 6, 0.5), (3, 9, 0.25), (2000, 8, 0.25), (2000, 8, 0.75)],
     run=describe_masking,
-    also_right=(masking_of_each,),
 )

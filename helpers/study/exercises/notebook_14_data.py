@@ -1,7 +1,7 @@
 """Drills of notebook 14: data."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2.functional import resized_crop
 
-from helpers.study.exercises.exercise import Exercise
-
-NOTEBOOK = "02_datasets_and_data_loaders.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution
 
 
 class FolderDataset(Dataset):
@@ -43,13 +39,7 @@ class FolderDataset(Dataset):
         return pixels.permute(2, 0, 1) / 255, target
 
 
-class FolderDatasetOfTorchvision(FolderDataset):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, target = self.items[index]
-        return decode_image(str(path), ImageReadMode.RGB).float().div(255), target
-
-
-def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> dict[str, object]:
+def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
     """A folder of small pictures of several modes, with other things lying about."""
     with tempfile.TemporaryDirectory() as root:
         for name, count in counts.items():
@@ -115,7 +105,6 @@ class FolderDataset(Dataset):
 ''',
     cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
     run=describe_folder,
-    also_right=(FolderDatasetOfTorchvision,),
 )
 
 
@@ -146,7 +135,6 @@ CLASS_WEIGHTS = Exercise(
     """,
     reference=class_weights,
     cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
-    also_right=(lambda targets: [1 / list(targets).count(t) / len(set(targets)) for t in targets],),
 )
 
 
@@ -166,19 +154,7 @@ def random_resized_crop(
     return F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]
 
 
-def crop_with_torchvision(
-    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
-) -> Tensor:
-    area = torch.empty(1).uniform_(*share, generator=generator) * image[0].numel()
-    side = int(area.sqrt())
-    free = image.shape[1] - side + 1
-    top, left = (int(torch.rand(1, generator=generator) * free) for _ in range(2))
-    return resized_crop(image, top, left, side, side, [size, size], antialias=True)
-
-
-def describe_crops(
-    solution: Callable[..., Tensor], side: int, size: int, share: tuple[float, float]
-) -> dict[str, object]:
+def describe_crops(solution: Solution, side: int, size: int, share: tuple[float, float]) -> Facts:
     """What is drawn can be read off a ramp: where the crop begins, and how steep it has become."""
     ramp = torch.arange(float(side)).expand(side, side)
     image, generator = torch.stack([ramp, ramp.T]), torch.Generator().manual_seed(0)
@@ -241,5 +217,4 @@ RANDOM_RESIZED_CROP = Exercise(
     reference=random_resized_crop,
     cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.25, 0.25)), (60, 30, (0.2, 0.9))],
     run=describe_crops,
-    also_right=(crop_with_torchvision,),
 )

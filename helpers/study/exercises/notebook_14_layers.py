@@ -1,16 +1,12 @@
 """Drills of notebook 14: layers."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
-
-MODEL, LOOP = "03_a_model_from_scratch.ipynb", "04_the_training_loop.ipynb"
-ARCHITECTURES = "09_architectures.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -41,7 +37,6 @@ LINEAR = Exercise(
     reference=linear,
     doubles=True,
     cases=lambda: [some_linear(1, 2), some_linear(4, 3), some_linear(2, 5, 4, outputs=6)],
-    also_right=(F.linear,),
 )
 
 
@@ -51,13 +46,6 @@ def linear_backward(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor
     x is (B, inputs), weight (outputs, inputs), gradient (B, outputs).
     """
     return gradient @ weight, gradient.T @ x, gradient.sum(0)
-
-
-def backward_of_autograd(
-    x: Tensor, weight: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    leaves = [t.detach().requires_grad_() for t in (x, weight, torch.zeros_like(gradient[0]))]
-    return torch.autograd.grad(F.linear(*leaves), leaves, gradient.detach())
 
 
 LINEAR_BACKWARD = Exercise(
@@ -84,7 +72,6 @@ LINEAR_BACKWARD = Exercise(
         (numbers(4, 3), numbers(3, 3, seed=1), numbers(4, 3, seed=2)),
         (numbers(5, 2), numbers(4, 2, seed=1), numbers(5, 4, seed=2)),
     ],
-    also_right=(backward_of_autograd,),
 )
 
 
@@ -105,21 +92,7 @@ class Relu(torch.autograd.Function):
         return gradient * (x > 0)
 
 
-class ReluOfOutput(torch.autograd.Function):
-    """The same, keeping the output."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        out = torch.where(x > 0, x, torch.zeros_like(x))
-        ctx.save_for_backward(out)
-        return out
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return gradient.masked_fill(ctx.saved_tensors[0] == 0, 0)
-
-
-def describe_function(solution: type, *shape: int) -> dict[str, object]:
+def describe_function(solution: type, *shape: int) -> Facts:
     """Forward and backward, for gradients that are no ones, and at 0 itself."""
     x = numbers(*shape)
     x.flatten()[0] = 0
@@ -165,7 +138,6 @@ class Relu(torch.autograd.Function):
 ''',
     cases=lambda: [(3,), (2, 3), (2, 2, 4)],
     run=describe_function,
-    also_right=(ReluOfOutput,),
 )
 
 
@@ -184,9 +156,7 @@ class LearnedRelu(nn.Module):
         return torch.where(x > 0, x, slope * x)
 
 
-def describe_activation(
-    build: Callable[[int], nn.Module], channels: int, *sides: int
-) -> dict[str, object]:
+def describe_activation(build: Solution, channels: int, *sides: int) -> Facts:
     """Its parameter, what it does, and what flows back to both."""
     module = build(channels)
     parameters = [parameter.detach().clone() for parameter in module.parameters()]
@@ -233,7 +203,6 @@ class LearnedRelu(nn.Module):
 ''',
     cases=lambda: [(1,), (2, 3), (3, 4, 5)],
     run=describe_activation,
-    also_right=(nn.PReLU,),
 )
 
 
@@ -268,7 +237,6 @@ SOFTMAX = Exercise(
         (torch.tensor([[1e4, 1e4 - 1, 0.0], [-1e4, -1e4, -1e4 + 2]]), -1),
         (numbers(2, 3, 4), 1),
     ],
-    also_right=(F.softmax,),
 )
 
 
@@ -309,7 +277,6 @@ CROSS_ENTROPY = Exercise(
         (torch.tensor([[1e4, 0.0], [-1e4, 1e4]]), torch.tensor([1, 1])),
         (3 * numbers(6, 53), torch.arange(6)),
     ],
-    also_right=(F.cross_entropy,),
 )
 
 
@@ -323,7 +290,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * (torch.rand_like(x) >= p) / (1 - p)
 
 
-def describe_dropout(solution: Callable[..., Tensor], p: float, *shape: int) -> dict[str, object]:
+def describe_dropout(solution: Solution, p: float, *shape: int) -> Facts:
     """What is asked of it, as facts that hold or do not; six standard errors are allowed."""
     x = torch.ones(shape).requires_grad_()
     first, second = solution(x, p, True), solution(x, p, True)
@@ -368,7 +335,6 @@ DROPOUT = Exercise(
     reference=dropout,
     cases=lambda: [(0.0, 4, 5), (0.2, 100, 60), (0.5, 40, 3, 50)],
     run=describe_dropout,
-    also_right=(F.dropout,),
 )
 
 
@@ -406,7 +372,6 @@ LAYER_NORM = Exercise(
     reference=layer_norm,
     doubles=True,
     cases=lambda: [some_norm(1, 3), some_norm(4, 4), some_norm(2, 3, 5, eps=0.1, far=10.0)],
-    also_right=(lambda x, weight, bias, eps: F.layer_norm(x, weight.shape, weight, bias, eps),),
 )
 
 
@@ -431,7 +396,6 @@ def average_pool(x: Tensor, size: int) -> Tensor:
 
 
 POOLED = [((1, 1, 2, 2), 2), ((1, 2, 4, 6), 2), ((2, 1, 7, 5), 2), ((1, 3, 9, 6), 3)]
-CROP = "x[:, :, : height * size, : width * size]"
 
 MAX_POOL = Exercise(
     text="""
@@ -452,7 +416,6 @@ MAX_POOL = Exercise(
     """,
     reference=max_pool,
     cases=lambda: [(numbers(*shape) - 2, size) for shape, size in POOLED],
-    also_right=(F.max_pool2d,),
 )
 
 AVERAGE_POOL = Exercise(
@@ -474,7 +437,6 @@ AVERAGE_POOL = Exercise(
     """,
     reference=average_pool,
     cases=lambda: [(numbers(*shape), size) for shape, size in POOLED],
-    also_right=(F.avg_pool2d,),
 )
 
 
@@ -502,7 +464,6 @@ GELU = Exercise(
     reference=gelu,
     doubles=True,
     cases=lambda: [(torch.tensor([-1.0, 0.0, 1.0]),), (3 * numbers(4, 5),), (torch.tensor([9e3]),)],
-    also_right=(F.gelu,),
 )
 
 
@@ -515,7 +476,7 @@ def kaiming_normal(weight: Tensor) -> None:
         weight.normal_(std=math.sqrt(2 / weight[0].numel()))
 
 
-def describe_filling(solution: Callable[[Tensor], object], *shape: int) -> dict[str, object]:
+def describe_filling(solution: Solution, *shape: int) -> Facts:
     weight, other = (nn.Parameter(torch.zeros(shape)) for _ in range(2))
     solution(weight)
     solution(other)
@@ -555,7 +516,6 @@ KAIMING_NORMAL = Exercise(
     reference=kaiming_normal,
     cases=lambda: [(200, 50), (64, 16, 3, 3), (30, 400)],
     run=describe_filling,
-    also_right=(lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),),
 )
 
 
@@ -575,18 +535,7 @@ class SqueezeAndExcite(nn.Module):
         return x * weights[:, :, None, None]
 
 
-class SqueezeByConvolutions(nn.Sequential):
-    """The same with convolutions of 1 by 1."""
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        layers = [nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels // ratio, 1), nn.ReLU()]
-        super().__init__(*layers, nn.Conv2d(channels // ratio, channels, 1), nn.Sigmoid())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * x
-
-
-def describe_block(build: Callable[..., nn.Module], *arguments: int) -> dict[str, object]:
+def describe_block(build: Solution, *arguments: int) -> Facts:
     """What a module does to pictures in both modes, whatever its layers are called."""
     module = fill(build(*arguments))
     images = numbers(2, arguments[0], 6, 5)
@@ -637,7 +586,6 @@ SQUEEZE_AND_EXCITE = Exercise(
     ),
     cases=lambda: [(2, 1), (8, 4), (6, 2)],
     run=describe_block,
-    also_right=(SqueezeByConvolutions,),
 )
 
 
@@ -657,16 +605,6 @@ class DepthwiseSeparable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm1(self.depthwise(x)))
         return F.relu(self.norm2(self.pointwise(x)))
-
-
-class SeparableSequence(nn.Sequential):
-    """The same as a sequence."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        first = nn.Conv2d(inputs, inputs, 3, stride, "same" if stride == 1 else 1, 1, inputs, False)
-        second = nn.Conv2d(inputs, outputs, 1, bias=False)
-        norms = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
-        super().__init__(first, norms[0], nn.ReLU(), second, norms[1], nn.ReLU())
 
 
 DEPTHWISE_SEPARABLE = Exercise(
@@ -697,7 +635,6 @@ DEPTHWISE_SEPARABLE = Exercise(
     ),
     cases=lambda: [(2, 2, 1), (4, 6, 1), (4, 8, 2)],
     run=describe_block,
-    also_right=(SeparableSequence,),
 )
 
 
@@ -710,14 +647,6 @@ def int8_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
     q = (weight / scale).round().to(torch.int8)
     return x @ q.to(x.dtype).T * scale.T + bias
-
-
-def quantised_by_row(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    rows = []
-    for row in weight:
-        scale = max(row.abs().max().item() / 127, 1e-12)
-        rows.append(torch.round(row / scale).clamp(-127, 127) * scale)
-    return F.linear(x, torch.stack(rows), bias)
 
 
 INT8_LINEAR = Exercise(
@@ -748,5 +677,4 @@ INT8_LINEAR = Exercise(
         (numbers(3, 4), torch.zeros(2, 4), numbers(2)),
         (numbers(3, 4), numbers(3, 4) * torch.tensor([[1e-3], [1.0], [1e3]]), numbers(3)),
     ],
-    also_right=(quantised_by_row,),
 )

@@ -1,16 +1,11 @@
 """Drills of notebook 14: tensors."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, numbers
-
-DATASETS, LAYERS = "02_datasets_and_data_loaders.ipynb", "03_a_model_from_scratch.ipynb"
-LOOP, ARCHITECTURES = "04_the_training_loop.ipynb", "09_architectures.ipynb"
+from helpers.study.exercises.exercise import Exercise, Solution, numbers
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
@@ -42,7 +37,6 @@ ONE_HOT = Exercise(
         (torch.tensor([52, 0, 7]), 53),
         (torch.zeros(0, dtype=torch.int64), 3),
     ],
-    also_right=(lambda targets, classes: F.one_hot(targets, classes).float(),),
 )
 
 
@@ -74,10 +68,6 @@ TARGET_LOGITS = Exercise(
         (numbers(3, 3), torch.tensor([2, 0, 0])),
         (numbers(5, 53), torch.tensor([52, 0, 7, 7, 1])),
     ],
-    also_right=(
-        lambda logits, targets: logits[torch.arange(len(targets)), targets],
-        lambda logits, targets: -F.nll_loss(logits, targets, reduction="none"),
-    ),
 )
 
 
@@ -112,7 +102,6 @@ HISTOGRAM = Exercise(
         (torch.zeros(0, dtype=torch.int64), 2),
         (torch.arange(60) % 7, 9),
     ],
-    also_right=(lambda values, bins: torch.bincount(values, minlength=bins),),
 )
 
 
@@ -147,10 +136,6 @@ PAIRWISE_DISTANCES = Exercise(
         (numbers(4, 3), numbers(2, 3, seed=1)),
         (numbers(3, 1), numbers(5, 1, seed=1)),
     ],
-    also_right=(
-        lambda x, y: torch.stack([((row - y) ** 2).sum(1) for row in x]),
-        lambda x, y: torch.einsum("nmd,nmd->nm", x[:, None] - y, x[:, None] - y),
-    ),
 )
 
 
@@ -179,10 +164,6 @@ CAUSAL_MASK = Exercise(
     reference=causal_mask,
     dtypes=True,
     cases=lambda: [(1,), (2,), (5,)],
-    also_right=(
-        lambda length: torch.ones(length, length).tril().bool(),
-        lambda length: ~torch.ones(length, length, dtype=torch.bool).triu(1),
-    ),
 )
 
 
@@ -201,11 +182,6 @@ def from_patches(patches: Tensor, size: int, columns: int) -> Tensor:
     """What `to_patches` made of (B, C, H, W) back to it; columns is how many patches a row has."""
     x = patches.unflatten(2, (-1, size, size)).unflatten(1, (-1, columns))
     return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-
-
-def fold_patches(patches: Tensor, size: int, columns: int) -> Tensor:
-    sides = (size * patches.shape[1] // columns, size * columns)
-    return F.fold(patches.transpose(1, 2), sides, size, stride=size)
 
 
 TO_PATCHES = Exercise(
@@ -231,17 +207,6 @@ TO_PATCHES = Exercise(
         (numbers(2, 3, 4, 6), 2),
         (numbers(1, 2, 9, 3), 3),
     ],
-    also_right=(
-        lambda images, size: F.unfold(images, size, stride=size).transpose(1, 2),
-        lambda images, size: torch.stack(
-            [
-                images[:, :, top : top + size, left : left + size].flatten(1)
-                for top in range(0, images.shape[2], size)
-                for left in range(0, images.shape[3], size)
-            ],
-            dim=1,
-        ),
-    ),
 )
 
 FROM_PATCHES = Exercise(
@@ -267,7 +232,6 @@ FROM_PATCHES = Exercise(
         (numbers(2, 6, 12), 2, 3),
         (numbers(1, 3, 18), 3, 1),
     ],
-    also_right=(fold_patches,),
 )
 
 
@@ -277,7 +241,7 @@ def sliding_windows(x: Tensor, size: int, step: int) -> Tensor:
     return x.as_strided((count, size), (step * x.stride(0), x.stride(0)), x.storage_offset())
 
 
-def describe_view(solution: Callable[..., Tensor], length: int, size: int, step: int) -> dict:
+def describe_view(solution: Solution, length: int, size: int, step: int) -> dict:
     """What it is like on a stretch of a longer tensor, with gaps between its numbers."""
     x = torch.arange(5.0 * length + 3)[3 :: step + 1][:length]
     windows = solution(x, size, step)
@@ -309,7 +273,6 @@ SLIDING_WINDOWS = Exercise(
     reference=sliding_windows,
     cases=lambda: [(3, 2, 1), (7, 3, 2), (8, 3, 1), (4, 4, 1)],
     run=describe_view,
-    also_right=(lambda x, size, step: x.unfold(0, size, step),),
 )
 
 
@@ -327,16 +290,7 @@ def mean_and_variance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     return mean, squares / count
 
 
-def in_double(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    count, total, squares = 0, 0.0, 0.0
-    for x in batches:
-        x = x.double()
-        count, total, squares = count + len(x), total + x.sum(0), squares + (x**2).sum(0)
-    mean = total / count
-    return mean.float(), (squares / count - mean**2).float()
-
-
-def describe_moments(solution: Callable[..., Any], sizes: list[int], far: float) -> dict:
+def describe_moments(solution: Solution, sizes: list[int], far: float) -> dict:
     batches = [numbers(size, 2, seed=size) + far for size in sizes]
     mean, variance = solution(iter(batches))  # They can be passed over once.
     if far < 100:
@@ -366,10 +320,4 @@ MEAN_AND_VARIANCE = Exercise(
     reference=mean_and_variance,
     cases=lambda: [([2], 0.0), ([3, 3], 0.0), ([4, 1, 2], 1.0), ([40, 40, 7], 10_000.0)],
     run=describe_moments,
-    also_right=(
-        in_double,
-        lambda batches: (lambda x: (x.mean(0), x.var(0, correction=0)))(
-            torch.cat(list(batches)).double()
-        ),
-    ),
 )

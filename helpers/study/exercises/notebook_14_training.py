@@ -13,12 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
-from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+from torch.utils.checkpoint import checkpoint
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
 
-LOOP, SCHEDULES = "04_the_training_loop.ipynb", "08_learning_rate_schedules.ipynb"
-DATASETS, PRETRAINED = "02_datasets_and_data_loaders.ipynb", "06_pretrained_models.ipynb"
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -41,18 +39,7 @@ def step(model: nn.Module, images: Tensor, targets: Tensor, optimizer: Optimizer
     return loss.item()
 
 
-def step_of_autograd(
-    model: nn.Module, images: Tensor, targets: Tensor, optimizer: Optimizer
-) -> float:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    loss = F.nll_loss(model.train()(images).log_softmax(1), targets)
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    return float(loss)
-
-
-def describe_step(solution: Callable[..., float], count: int, steps: int) -> dict[str, object]:
+def describe_step(solution: Solution, count: int, steps: int) -> Facts:
     """Steps of a model that begins in evaluation mode and with gradients of something else."""
     model = tiny_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
@@ -90,7 +77,6 @@ STEP = Exercise(
     reference=step,
     cases=lambda: [(4, 1), (6, 3), (2, 2)],
     run=describe_step,
-    also_right=(step_of_autograd,),
 )
 
 
@@ -112,22 +98,7 @@ def evaluate(model: nn.Module, loader: Iterable) -> dict[str, float]:
     }
 
 
-def evaluate_by_counting(model: nn.Module, loader: Iterable) -> dict[str, float]:
-    mode, loss, correct, count = model.training, 0.0, 0, 0
-    model.train(False)
-    with torch.inference_mode():
-        for images, targets in loader:
-            logits = model(images)
-            loss += F.cross_entropy(logits, targets, reduction="sum").item()
-            correct += int((logits.max(1)[1] == targets).sum())
-            count += len(targets)
-    model.train(mode)
-    return {"loss": loss / count, "accuracy": correct / count}
-
-
-def describe_evaluation(
-    solution: Callable[..., dict[str, float]], sizes: Sequence[int], training: bool
-) -> dict[str, object]:
+def describe_evaluation(solution: Solution, sizes: Sequence[int], training: bool) -> Facts:
     model = tiny_model()
     model(3 * numbers(40, 3) + 1)
     model.train(training)
@@ -158,7 +129,6 @@ EVALUATE = Exercise(
     reference=evaluate,
     cases=lambda: [((8,), True), ((6, 6, 1), True), ((5, 2), False)],
     run=describe_evaluation,
-    also_right=(evaluate_by_counting,),
 )
 
 
@@ -179,22 +149,7 @@ def keep_best(
     return best_epoch
 
 
-def keep_best_by_cloning(
-    model: nn.Module, train: Callable[[], object], measure: Callable[[], float], epochs: int
-) -> int:
-    found = []
-    for _ in range(epochs):
-        train()
-        weights = {name: value.clone() for name, value in model.state_dict().items()}
-        found.append((measure(), weights))
-    best = max(range(epochs), key=lambda index: found[index][0])
-    model.load_state_dict(found[best][1])
-    return best + 1
-
-
-def describe_keeping(
-    solution: Callable[..., int], accuracies: Sequence[float]
-) -> dict[str, object]:
+def describe_keeping(solution: Solution, accuracies: Sequence[float]) -> Facts:
     model, asked = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), []
 
     def train() -> None:
@@ -239,7 +194,6 @@ KEEP_BEST = Exercise(
         ((0.2, 0.1, 0.6, 0.3),),
     ],
     run=describe_keeping,
-    also_right=(keep_best_by_cloning,),
 )
 
 
@@ -260,9 +214,7 @@ def resume(path: str, model: nn.Module, optimizer: Optimizer) -> None:
     torch.set_rng_state(state["random"])
 
 
-def describe_resuming(
-    solution: Callable[..., None], steps: int, kind: type[Optimizer]
-) -> dict[str, object]:
+def describe_resuming(solution: Solution, steps: int, kind: type[Optimizer]) -> Facts:
     """The steps after a break, against other weights, momenta and random numbers before it."""
     (batch,) = some_batches(6)
     model = tiny_model()
@@ -302,16 +254,6 @@ RESUME = Exercise(
     reference=resume,
     cases=lambda: [(1, torch.optim.SGD), (3, torch.optim.Adam)],
     run=describe_resuming,
-    also_right=(
-        lambda path, model, optimizer: [
-            put(torch.load(path)[name])
-            for name, put in (
-                ("model", model.load_state_dict),
-                ("optimizer", optimizer.load_state_dict),
-                ("random", torch.set_rng_state),
-            )
-        ],
-    ),
 )
 
 
@@ -326,21 +268,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> nn.Module:
     return model
 
 
-def freeze_norms(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    for name in names:
-        for module in model.get_submodule(name).modules():
-            module.requires_grad_(False)
-            if isinstance(module, nn.BatchNorm1d):
-                module.momentum = 0.0  # The statistics move by nothing,
-                module.num_batches_tracked = None  # and are not counted.
-                module.train(False)
-                module.train = lambda mode=True, module=module: module
-    return model
-
-
-def describe_freezing(
-    solution: Callable[..., nn.Module], names: Sequence[str]
-) -> dict[str, object]:
+def describe_freezing(solution: Solution, names: Sequence[str]) -> Facts:
     body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
     neck = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     model = nn.Sequential()
@@ -380,7 +308,6 @@ FREEZE = Exercise(
     reference=freeze,
     cases=lambda: [(["body"],), (["body", "neck"],), (["neck.1"],)],
     run=describe_freezing,
-    also_right=(freeze_norms,),
 )
 
 
@@ -398,20 +325,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
                 ours.copy_(theirs)
 
 
-def update_by_loading(average: nn.Module, model: nn.Module, decay: float) -> None:
-    theirs = model.state_dict()
-    new = {
-        name: decay * value + (1 - decay) * theirs[name]
-        if value.is_floating_point()
-        else theirs[name]
-        for name, value in average.state_dict().items()
-    }
-    average.load_state_dict(new)
-
-
-def describe_average(
-    solution: Callable[..., None], decay: float, updates: int
-) -> dict[str, object]:
+def describe_average(solution: Solution, decay: float, updates: int) -> Facts:
     model, average = tiny_model(), tiny_model().requires_grad_(False).eval()
     for number in range(updates):
         with torch.no_grad():
@@ -443,7 +357,6 @@ UPDATE_AVERAGE = Exercise(
     reference=update_average,
     cases=lambda: [(0.5, 1), (0.9, 3), (0.0, 1)],
     run=describe_average,
-    also_right=(update_by_loading,),
 )
 
 
@@ -459,16 +372,7 @@ def warm_cosine(step: int, warmup: int, steps: int) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-def warm_cosine_of_torch(step: int, warmup: int, steps: int) -> float:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    rest = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup)
-    for _ in range(min(step, steps) - warmup):
-        optimizer.step()
-        rest.step()
-    return (step + 1) / warmup if step < warmup else optimizer.param_groups[0]["lr"]
-
-
-def describe_warm_cosine(solution: Callable[..., float], warmup: int, steps: int) -> list[float]:
+def describe_warm_cosine(solution: Solution, warmup: int, steps: int) -> list[float]:
     return [float(solution(step, warmup, steps)) for step in range(steps + 3)]
 
 
@@ -494,7 +398,6 @@ WARM_COSINE = Exercise(
     reference=warm_cosine,
     cases=lambda: [(0, 4), (2, 6), (5, 30), (1, 2)],
     run=describe_warm_cosine,
-    also_right=(warm_cosine_of_torch,),
 )
 
 
@@ -531,11 +434,6 @@ MIXUP = Exercise(
     """,
     reference=mixup,
     cases=lambda: [some_pictures(1, 0.7), some_pictures(3, 1.0), some_pictures(4, 0.3)],
-    also_right=(
-        lambda images, targets, share, order: tuple(
-            share * x + (1 - share) * x[order] for x in (images, targets)
-        ),
-    ),
 )
 
 
@@ -552,15 +450,6 @@ def cutmix(
     mixed[:, :, rows, columns] = images[order][:, :, rows, columns]
     share = mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()
     return mixed, targets.lerp(targets[order], share)
-
-
-def cutmix_by_mask(
-    images: Tensor, targets: Tensor, order: Tensor, top: int, left: int, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    mask = torch.zeros(images.shape[2:], dtype=torch.bool)
-    mask[top : top + height, left : left + width] = True
-    share = mask.double().mean().item()
-    return torch.where(mask, images[order], images), (1 - share) * targets + share * targets[order]
 
 
 def some_cut(count: int, *rectangle: int) -> tuple[Any, ...]:
@@ -594,7 +483,6 @@ CUTMIX = Exercise(
         some_cut(3, 1, 2, 2, 2),
         some_cut(3, 2, 4, 5, 5),
     ],
-    also_right=(cutmix_by_mask,),
 )
 
 
@@ -631,7 +519,6 @@ HUBER = Exercise(
         (torch.tensor([3.0, -4.0]), torch.tensor([0.0, 0.0]), 1.0),
         (3 * numbers(4, 3), numbers(4, 3, seed=1), 0.7),
     ],
-    also_right=(lambda found, wanted, delta: F.huber_loss(found, wanted, delta=delta),),
 )
 
 
@@ -670,16 +557,6 @@ DISTILLATION = Exercise(
         (100 * numbers(2, 4), 100 * numbers(2, 4, seed=1), 0.5),
         (3 * numbers(4, 5), 3 * numbers(4, 5, seed=1), 4.0),
     ],
-    also_right=(
-        lambda logits, teacher, temperature: (
-            temperature**2
-            * F.kl_div(
-                F.log_softmax(logits / temperature, 1),
-                F.softmax(teacher.detach() / temperature, 1),
-                reduction="batchmean",
-            )
-        ),
-    ),
 )
 
 
@@ -693,15 +570,6 @@ def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     scores = views @ views.T / temperature
     scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool), -math.inf)
     return F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
-
-
-def contrastive_row_by_row(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    views, count, losses = torch.cat([first, second]), len(first), []
-    for i, view in enumerate(views):
-        scores = torch.cosine_similarity(view[None], views) / temperature
-        others = torch.cat([scores[:i], scores[i + 1 :]])
-        losses.append(others.logsumexp(0) - scores[(i + count) % (2 * count)])
-    return torch.stack(losses).mean()
 
 
 CONTRASTIVE = Exercise(
@@ -729,7 +597,6 @@ CONTRASTIVE = Exercise(
         (numbers(3, 3), numbers(3, 3, seed=1), 0.5),
         (5 * numbers(6, 4), numbers(6, 4, seed=1), 0.1),
     ],
-    also_right=(contrastive_row_by_row,),
 )
 
 
@@ -743,9 +610,7 @@ def checkpointed(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def describe_checkpointing(
-    solution: Callable[..., Tensor], depth: int, width: int
-) -> dict[str, object]:
+def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
     """What it gives, how often layers ran, and whether more than their inputs was remembered."""
     parts = nn.Linear(width, width), nn.Tanh(), nn.Sigmoid(), nn.Tanh()
     layers = [fill(nn.Sequential(*copy.deepcopy(parts))) for _ in range(depth)]
@@ -790,11 +655,6 @@ CHECKPOINTED = Exercise(
     reference=checkpointed,
     cases=lambda: [(1, 2), (3, 4)],
     run=describe_checkpointing,
-    also_right=(
-        lambda layers, x: checkpoint_sequential(
-            nn.Sequential(*layers, nn.Identity()), len(layers) + 1, x, use_reentrant=False
-        ),
-    ),
 )
 
 
@@ -816,22 +676,7 @@ def seconds_of(
     return sorted(times)[len(times) // 2]
 
 
-def seconds_by_median(
-    work: Callable[[], object], repeats: int, synchronize: Callable[[], object]
-) -> float:
-    times = []
-    for _ in range(repeats + 1):
-        synchronize()
-        start = perf_counter()
-        work()
-        synchronize()
-        times.append(perf_counter() - start)
-    return torch.tensor(times[1:]).quantile(0.5).item()
-
-
-def describe_timer(
-    solution: Callable[..., float], repeats: int, slow_one: int
-) -> dict[str, object]:
+def describe_timer(solution: Solution, repeats: int, slow_one: int) -> Facts:
     """A device whose work is done only when it is waited for; two calls are slow, one quick."""
     calls, waiting = [0], [0.0]
 
@@ -868,5 +713,4 @@ SECONDS_OF = Exercise(
     reference=seconds_of,
     cases=lambda: [(1, 0), (5, 4)],
     run=describe_timer,
-    also_right=(seconds_by_median,),
 )
