@@ -200,6 +200,7 @@ def test_what_differs_is_said_in_order(found, expected, said):
 def test_dtypes_are_compared_where_they_are_asked_for():
     one, other = torch.ones(2).double(), torch.ones(2)
     assert compare(one, other, dtypes=True) == "dtype torch.float64, expected torch.float32"
+    assert compare(one[0], other[0], dtypes=True).startswith("dtype torch.float64")
     assert compare(one, one + 1e-7) == ""
     assert compare(one, one + 1e-7, dtypes=True).startswith("values by up to 1e-07")
 

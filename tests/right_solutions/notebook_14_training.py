@@ -21,6 +21,19 @@ def step_of_autograd(
     return float(loss)
 
 
+def epoch_of_pairs(
+    model: nn.Module, loader: Iterable, loss_function: nn.Module, optimizer: Optimizer
+) -> float:
+    pairs = []
+    for images, targets in loader:
+        model.zero_grad()
+        loss = loss_function(model.train()(images), targets)
+        loss.backward()
+        optimizer.step()
+        pairs.append((float(loss), len(images)))
+    return sum(loss * count for loss, count in pairs) / sum(count for _, count in pairs)
+
+
 def evaluate_by_counting(model: nn.Module, loader: Iterable) -> dict[str, float]:
     mode, loss, correct, count = model.training, 0.0, 0, 0
     model.train(False)
@@ -112,6 +125,7 @@ def seconds_by_median(
 
 ALSO_RIGHT = {
     "training_step": (step_of_autograd,),
+    "epoch": (epoch_of_pairs,),
     "evaluate": (evaluate_by_counting,),
     "keep_best": (keep_best_by_cloning,),
     "resume": (

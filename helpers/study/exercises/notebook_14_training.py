@@ -49,6 +49,10 @@ def describe_step(solution: Solution, count: int, steps: int) -> Facts:
         model.eval()
         (batch,) = some_batches(count, seed=number)
         losses.append(solution(model, *batch, optimizer))
+    return describe_trained(model, losses)
+
+
+def describe_trained(model: nn.Module, losses: Sequence[float]) -> Facts:
     state = state_of(model)
     floats = all(isinstance(loss, float) for loss in losses)
     kept = {name: state[name] for name in ("weights", "training mode", "trained", "hooks")}
@@ -77,6 +81,63 @@ STEP = Exercise(
     reference=step,
     cases=lambda: [(4, 1), (6, 3), (2, 2)],
     run=describe_step,
+)
+
+
+def epoch(
+    model: nn.Module, loader: Iterable, loss_function: nn.Module, optimizer: Optimizer
+) -> float:
+    """Train on each batch of the loader once; the mean loss over all pictures, a float.
+
+    `loss_function(logits, targets)` is the mean of a batch; the last batch may be smaller.
+    """
+    model.train()
+    total, count = 0.0, 0
+    for images, targets in loader:
+        loss = loss_function(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(targets)
+        count += len(targets)
+    return total / count
+
+
+def describe_epochs(solution: Solution, sizes: Sequence[int], smoothing: float) -> Facts:
+    """Two epochs, each of a model in evaluation mode and with gradients of something else."""
+    model = tiny_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    losses = []
+    for number in range(2):
+        model.eval()(numbers(4, 3)).sum().backward()
+        loader = iter(some_batches(*sizes, seed=number))
+        losses.append(solution(model, loader, loss_function, optimizer))
+    return describe_trained(model, losses)
+
+
+EPOCH = Exercise(
+    text="""
+    One epoch over a loader, and its mean loss.
+    14, 10 minutes: 04_the_training_loop.ipynb#From-the-loop-to-`fit`
+    - What belongs to the epoch, what to each batch, and what does a small last batch count?
+    - train(); per batch loss, zero_grad, backward, step; sum of loss * pictures / sum of pictures
+    - The five lines in a loop, two running sums, their quotient at the end.
+    A small last batch counts less: weigh each loss by its pictures.
+        total += loss.item() * len(targets) => total += loss.item()
+        count += len(targets) => count += 1
+    Gradients add up: clear those of the batch before.
+        optimizer.zero_grad() =>
+    Batch norm and dropout are in evaluation mode.
+        model.train() =>
+    The loss function was given: it need not be plain cross-entropy.
+        loss_function(model => F.cross_entropy(model
+    step() moves by what backward() has found, so backward() comes first.
+        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
+    """,
+    reference=epoch,
+    cases=lambda: [([4], 0.0), ([6, 6], 0.0), ([8, 8, 3], 0.2)],
+    run=describe_epochs,
 )
 
 
