@@ -2,14 +2,13 @@
 
 import ast
 import re
-from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from helpers.study import check
-from helpers.study.exercises import EXERCISES, Exercise
+from helpers.study.exercises import EXERCISES, exercises_in
 from helpers.study.exercises.exercise import edited, read_text
 from tests.right_solutions import ALSO_RIGHT
 
@@ -67,8 +66,7 @@ def test_an_exercise_is_complete(name):
 
 def test_there_is_no_second_exercise_of_a_name():
     names = [path.stem for path in FOLDER.glob("notebook_*.py")]
-    modules = [import_module(f"helpers.study.exercises.{name}") for name in names]
-    found = [x.name for m in modules for x in vars(m).values() if isinstance(x, Exercise)]
+    found = [each.name for name in names for each in exercises_in(name)]
     assert sorted(found) == sorted(EXERCISES)
 
 

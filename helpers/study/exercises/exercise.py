@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -129,6 +130,16 @@ class Exercise:
         return edit(self.reference, self.given) if self.given else None
 
 
+def exercise(text: str, cases: Callable[[], Sequence[tuple[Any, ...]]], **more: Any) -> Any:
+    """Decorate the reference of an `Exercise`, which is its attribute `exercise` from then on."""
+
+    def attach(reference: Any) -> Any:
+        reference.exercise = Exercise(text=text, cases=cases, reference=reference, **more)
+        return reference
+
+    return attach
+
+
 def joined(text: str) -> str:
     """Lines that go on with the one above, by an indentation of two or an arrow, joined to it."""
     return re.sub(r"\n(  (?=\S)| +(?==>))", " ", text.strip())
@@ -164,9 +175,18 @@ def read_text(text: str) -> dict[str, Any]:
 
 
 def source_of(solution: Any) -> str:
-    """The source of a function or class, without its decorators and at the left margin."""
-    source = textwrap.dedent(inspect.getsource(solution))
-    return "\n".join(source.splitlines()[ast.parse(source).body[0].lineno - 1 :]) + "\n"
+    """The source of a function or class of a module, without its decorators."""
+    lines, nodes = _read(solution.__module__)
+    node = nodes[solution.__name__]
+    return "\n".join(lines[node.lineno - 1 : node.end_lineno]) + "\n"
+
+
+@cache
+def _read(module: str) -> tuple[list[str], dict[str, ast.stmt]]:
+    """The lines of a module, and its functions and classes by their names."""
+    source = inspect.getsource(sys.modules[module])
+    nodes = {node.name: node for node in ast.parse(source).body if hasattr(node, "name")}
+    return source.splitlines(), nodes
 
 
 def edited(solution: Any, edits: str) -> str:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, numbers
+from helpers.study.exercises.exercise import exercise, numbers
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:
@@ -15,18 +15,8 @@ def pixels(count: int, seed: int = 0) -> Tensor:
     return (small.repeat_interleave(8, 2).repeat_interleave(8, 3) + noise).to(torch.uint8)
 
 
-def colour_vectors(pixels: Tensor) -> Tensor:
-    """uint8 pictures (N, 3, 64, 64) to float rows (N, 768): 16 by 16 means of 4 by 4 pixels each.
-
-    The row's mean is taken away, and its length is 1. No picture is of one colour.
+@exercise(
     """
-    small = F.avg_pool2d(pixels.float(), 4).flatten(1)
-    small = small - small.mean(1, keepdim=True)
-    return small / small.norm(dim=1, keepdim=True)
-
-
-COLOUR_VECTORS = Exercise(
-    text="""
     Pictures as rows of 768 numbers that keep the colours, of mean 0 and length 1.
     01, 10 minutes: 01_exploring_the_data.ipynb#The-numbers-to-beat
     - Three steps: smaller, centred, of length 1. Which of them go by row?
@@ -46,18 +36,16 @@ COLOUR_VECTORS = Exercise(
     Each number is the mean of 4 by 4 pixels, not the largest.
         avg_pool2d => max_pool2d
     """,
-    reference=colour_vectors,
     cases=lambda: [(pixels(1),), (pixels(1, seed=2) // 64,), (pixels(5, seed=1),)],
 )
+def colour_vectors(pixels: Tensor) -> Tensor:
+    """uint8 pictures (N, 3, 64, 64) to float rows (N, 768): 16 by 16 means of 4 by 4 pixels each.
 
-
-def vote(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
-    """The label that most of the k nearest keys have: (Q, D), (N, D), (N,) to int64 (Q,).
-
-    Of labels with equally many votes any will do.
+    The row's mean is taken away, and its length is 1. No picture is of one colour.
     """
-    nearest = torch.cdist(queries, keys).topk(k, largest=False).indices
-    return F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)
+    small = F.avg_pool2d(pixels.float(), 4).flatten(1)
+    small = small - small.mean(1, keepdim=True)
+    return small / small.norm(dim=1, keepdim=True)
 
 
 def voters(queries: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -69,8 +57,8 @@ def voters(queries: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor, int]
     return centres + numbers(5, 8, seed=2), centres[kinds] + numbers(60, 8, seed=1), kinds + 3, k
 
 
-VOTE = Exercise(
-    text="""
+@exercise(
+    """
     The k nearest training pictures vote for a label.
     01, 20 minutes: 01_exploring_the_data.ipynb#The-numbers-to-beat
     - Whom does each query ask, and how is the most frequent of k labels found?
@@ -87,7 +75,6 @@ VOTE = Exercise(
     These are indices into the keys: look up their labels in key_targets.
         F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1) => nearest[:, 0]
     """,
-    reference=vote,
     gradients=(),
     cases=lambda: [
         voters(torch.tensor([[0.4]]), 1),
@@ -97,19 +84,17 @@ VOTE = Exercise(
         voters(None, 12),
     ],
 )
+def vote(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
+    """The label that most of the k nearest keys have: (Q, D), (N, D), (N,) to int64 (Q,).
 
-
-def suspects(test: Tensor, train: Tensor, count: int) -> Tensor:
-    """Indices (count,) into `test` of the rows nearest to any row of `train`, the nearest first.
-
-    test is (N, D), train (M, D); no two rows are equally near.
+    Of labels with equally many votes any will do.
     """
-    gaps = torch.cdist(test, train).min(dim=1).values
-    return gaps.topk(count, largest=False).indices
+    nearest = torch.cdist(queries, keys).topk(k, largest=False).indices
+    return F.one_hot(key_targets[nearest]).sum(dim=1).argmax(dim=1)
 
 
-SUSPECTS = Exercise(
-    text="""
+@exercise(
+    """
     The test pictures that lie nearest to a training picture, the most suspicious first.
     01, 20 minutes: 01_exploring_the_data.ipynb#What-is-wrong-with-it
     - What makes one test picture suspicious: its distance to which training picture?
@@ -127,7 +112,6 @@ SUSPECTS = Exercise(
     These are the gaps; wanted are the indices.
         .indices => .values
     """,
-    reference=suspects,
     gradients=(),
     cases=lambda: [
         (torch.tensor([[0.0], [4.0], [9.0]]), torch.tensor([[8.5], [30.0]]), 1),
@@ -136,3 +120,10 @@ SUSPECTS = Exercise(
         (numbers(60, 3, seed=2), numbers(40, 3, seed=3), 7),
     ],
 )
+def suspects(test: Tensor, train: Tensor, count: int) -> Tensor:
+    """Indices (count,) into `test` of the rows nearest to any row of `train`, the nearest first.
+
+    test is (N, D), train (M, D); no two rows are equally near.
+    """
+    gaps = torch.cdist(test, train).min(dim=1).values
+    return gaps.topk(count, largest=False).indices

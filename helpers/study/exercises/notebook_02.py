@@ -9,31 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers.data.splits import stratified_split
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, state_of
-
-
-class PixelDataset(Dataset):
-    """pixels: uint8 (N, H, W, 3); targets: N class indices.
-
-    An item is a float tensor (3, H, W) in 0..1, then changed by `transform`, and its target.
-    """
-
-    def __init__(
-        self,
-        pixels: Tensor,
-        targets: Sequence[int],
-        transform: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.pixels, self.targets, self.transform = pixels, targets, transform
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.pixels[index].permute(2, 0, 1).float() / 255
-        if self.transform is not None:
-            image = self.transform(image)
-        return image, self.targets[index]
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, exercise, state_of
 
 
 def describe_items(solution: Solution, count: int, transform: object) -> Facts:
@@ -60,8 +36,8 @@ def darken_in_place(image: Tensor) -> Tensor:
     return image.mul_(0.5)
 
 
-GETITEM = Exercise(
-    text="""
+@exercise(
+    """
     `__getitem__` for pictures that lie in memory as bytes, channels last.
     02, 10 minutes: 02_datasets_and_data_loaders.ipynb#A-Dataset-by-hand
     - Three things happen to the bytes. In which order?
@@ -80,7 +56,6 @@ GETITEM = Exercise(
         return image, self => return image / 255, self
     """,
     name="getitem",
-    reference=PixelDataset,
     stub='''
 class PixelDataset(Dataset):
     """pixels: uint8 (N, H, W, 3); targets: N class indices.
@@ -100,16 +75,32 @@ class PixelDataset(Dataset):
     cases=lambda: [(1, None), (3, None), (2, invert), (2, darken_in_place)],
     run=describe_items,
 )
+class PixelDataset(Dataset):
+    """pixels: uint8 (N, H, W, 3); targets: N class indices.
+
+    An item is a float tensor (3, H, W) in 0..1, then changed by `transform`, and its target.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        targets: Sequence[int],
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.pixels, self.targets, self.transform = pixels, targets, transform
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = self.pixels[index].permute(2, 0, 1).float() / 255
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self.targets[index]
 
 
-def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Pairs of (float tensor (3, H, W), int) to images (B, 3, H, W) and int64 targets (B,)."""
-    images, targets = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(targets)
-
-
-COLLATE = Exercise(
-    text="""
+@exercise(
+    """
     From a list of pairs to the two tensors of a batch, as a DataLoader's `collate_fn`.
     02, 10 minutes: 02_datasets_and_data_loaders.ipynb#Collating
     - How does one get from pairs to one list of images and one of targets?
@@ -126,7 +117,6 @@ COLLATE = Exercise(
     Two tensors are wanted, not a list of pairs.
         torch.stack(images), torch.tensor(targets) => items
     """,
-    reference=collate,
     dtypes=True,
     gradients=(),
     cases=lambda: [
@@ -135,6 +125,10 @@ COLLATE = Exercise(
         ([(torch.full((3, 4, 6), float(i)), 10 * i) for i in range(5)],),
     ],
 )
+def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Pairs of (float tensor (3, H, W), int) to images (B, 3, H, W) and int64 targets (B,)."""
+    images, targets = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(targets)
 
 
 def describe_split(
@@ -209,15 +203,6 @@ def my_split(targets, fractions, seed):
 )
 
 
-def balanced_order(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """int64 (N,) to `count` indices into it, drawn with replacement by the generator.
-
-    Each class is equally likely, and within a class each index is.
-    """
-    weights = 1 / torch.bincount(targets).float()[targets]
-    return torch.multinomial(weights, count, replacement=True, generator=generator)
-
-
 def describe_order(solution: Solution, counts: Sequence[int], count: int) -> Facts:
     """What is asked of an order, as facts that hold or do not: six standard errors are allowed."""
     targets = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
@@ -248,8 +233,8 @@ def describe_order(solution: Solution, counts: Sequence[int], count: int) -> Fac
     }
 
 
-BALANCED_ORDER = Exercise(
-    text="""
+@exercise(
+    """
     Indices drawn so that every class comes up equally often.
     02, 20 minutes: 02_datasets_and_data_loaders.ipynb#Shuffling
     - How likely must one picture of a class of 90 be, and one of a class of 10?
@@ -269,7 +254,13 @@ BALANCED_ORDER = Exercise(
     The order is fixed by a seed of its own: draw from the generator that is given.
         generator=generator => generator=torch.Generator().manual_seed(0)
     """,
-    reference=balanced_order,
     cases=lambda: [([1, 1], 4000), ([90, 10], 4000), ([3, 50, 9], 4000)],
     run=describe_order,
 )
+def balanced_order(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """int64 (N,) to `count` indices into it, drawn with replacement by the generator.
+
+    Each class is equally likely, and within a class each index is.
+    """
+    weights = 1 / torch.bincount(targets).float()[targets]
+    return torch.multinomial(weights, count, replacement=True, generator=generator)

@@ -5,16 +5,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.models.cnn import ResidualBlock
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
+from helpers.study.exercises.exercise import (
+    Exercise,
+    Facts,
+    Solution,
+    exercise,
+    fill,
+    numbers,
+    state_of,
+)
 
 
-def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
-    """Side of the output of a convolution or a pooling: an int."""
-    return (size + 2 * padding - kernel) // stride + 1
-
-
-OUTPUT_SIZE = Exercise(
-    text="""
+@exercise(
+    """
     The formula for the side of what a convolution or a pooling returns.
     03, 5 minutes: 03_a_model_from_scratch.ipynb
     - The first window begins at -padding. Where does the last one begin?
@@ -30,18 +33,11 @@ OUTPUT_SIZE = Exercise(
         - kernel => - 1
     """,
     name="output_size",
-    reference=side_after,
     cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
 )
-
-
-def convolution(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """(B, C, H, W), (outputs, C, kh, kw), (outputs,) to (B, outputs, H', W')."""
-    kernel = tuple(weight.shape[2:])
-    windows = F.unfold(images, kernel, padding=padding, stride=stride)  # (B, C * kh * kw, L)
-    out = weight.flatten(1) @ windows + bias[:, None]  # (B, outputs, L)
-    sides = zip(images.shape[2:], kernel, strict=True)
-    return out.unflatten(2, [(side + 2 * padding - k) // stride + 1 for side, k in sides])
+def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
+    """Side of the output of a convolution or a pooling: an int."""
+    return (size + 2 * padding - kernel) // stride + 1
 
 
 def some_convolution(
@@ -50,8 +46,8 @@ def some_convolution(
     return numbers(*shape), numbers(*kernel, seed=1), numbers(kernel[0], seed=2), stride, padding
 
 
-CONVOLUTION = Exercise(
-    text="""
+@exercise(
+    """
     `F.conv2d` as one matrix product over the windows of `F.unfold`, without a loop.
     03, 30 minutes: 03_a_model_from_scratch.ipynb
     - F.unfold lays each window out as a column. What does a column have to be multiplied by?
@@ -72,7 +68,6 @@ CONVOLUTION = Exercise(
     Height and width changed places: windows are listed row by row.
         for side, k in sides]) => for side, k in sides][::-1])
     """,
-    reference=convolution,
     cases=lambda: [
         some_convolution((1, 1, 3, 3), (1, 1, 2, 2), 1, 0),
         some_convolution((1, 2, 4, 4), (3, 2, 3, 3), 1, 1),
@@ -81,28 +76,13 @@ CONVOLUTION = Exercise(
     ],
     doubles=True,
 )
-
-
-def batch_norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    """x is (B, C, H, W), the next four are (C,)."""
-    mean, var = running_mean, running_var
-    if training:
-        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-        count = x.numel() / x.shape[1]
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * count / (count - 1), momentum)
-    mean, var, weight, bias = (t[:, None, None] for t in (mean, var, weight, bias))
-    return (x - mean) / torch.sqrt(var + eps) * weight + bias
+def convolution(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """(B, C, H, W), (outputs, C, kh, kw), (outputs,) to (B, outputs, H', W')."""
+    kernel = tuple(weight.shape[2:])
+    windows = F.unfold(images, kernel, padding=padding, stride=stride)  # (B, C * kh * kw, L)
+    out = weight.flatten(1) @ windows + bias[:, None]  # (B, outputs, L)
+    sides = zip(images.shape[2:], kernel, strict=True)
+    return out.unflatten(2, [(side + 2 * padding - k) // stride + 1 for side, k in sides])
 
 
 def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 1e-5) -> tuple:
@@ -111,8 +91,8 @@ def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 
     return numbers(*shape, seed=5), *values, training, momentum, eps
 
 
-BATCH_NORM = Exercise(
-    text="""
+@exercise(
+    """
     Batch norm in both modes; in training the running statistics move, in place.
     03, 30 minutes: 03_a_model_from_scratch.ipynb
     - What is averaged for each channel in training, and what is used in evaluation?
@@ -134,7 +114,6 @@ BATCH_NORM = Exercise(
     weight and bias are missing: they come last.
         * weight + bias =>
     """,
-    reference=batch_norm,
     cases=lambda: [
         some_batch(2, 1, 1, 1, training=True),
         some_batch(1, 2, 3, 5, training=False),
@@ -142,6 +121,26 @@ BATCH_NORM = Exercise(
     ],
     gradients=("x", "weight", "bias"),
 )
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """x is (B, C, H, W), the next four are (C,)."""
+    mean, var = running_mean, running_var
+    if training:
+        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(var * count / (count - 1), momentum)
+    mean, var, weight, bias = (t[:, None, None] for t in (mean, var, weight, bias))
+    return (x - mean) / torch.sqrt(var + eps) * weight + bias
 
 
 def describe_module(build: Solution, *arguments: int) -> Facts:

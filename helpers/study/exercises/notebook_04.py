@@ -8,14 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
-
-
-def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
-    """Add to .grad the gradient of the batch's mean cross-entropy, `size` pictures at a time."""
-    for part, labels in zip(images.split(size), targets.split(size), strict=True):
-        loss = F.cross_entropy(model(part), labels, reduction="sum") / len(targets)
-        loss.backward()
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
 
 def describe_accumulation(solution: Solution, count: int, size: int, before: bool) -> Facts:
@@ -34,8 +27,8 @@ def describe_accumulation(solution: Solution, count: int, size: int, before: boo
     return {"forward and back": seen, **state_of(model)}
 
 
-ACCUMULATE = Exercise(
-    text="""
+@exercise(
+    """
     The gradient of a whole batch, from small pieces of it.
     04, 15 minutes: 04_the_training_loop.ipynb#The-epoch
     - backward() adds to .grad. What must each piece's loss be, for the sum to be the mean?
@@ -50,24 +43,14 @@ ACCUMULATE = Exercise(
     The whole batch went through at once: split it, for memory holds one piece.
         zip(images.split(size), targets.split(size), strict=True) => [(images, targets)]
     """,
-    reference=accumulate,
     cases=lambda: [(4, 2, False), (64, 16, False), (7, 3, False), (5, 8, True), (1, 1, False)],
     run=describe_accumulation,
 )
-
-
-def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
-    """Train for one epoch; return the mean loss over all samples."""
-    model.train()
-    losses, counts = [], []
-    for images, targets in loader:
-        loss = F.cross_entropy(model(images), targets)
-        optimizer.zero_grad()
+def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
+    """Add to .grad the gradient of the batch's mean cross-entropy, `size` pictures at a time."""
+    for part, labels in zip(images.split(size), targets.split(size), strict=True):
+        loss = F.cross_entropy(model(part), labels, reduction="sum") / len(targets)
         loss.backward()
-        optimizer.step()
-        losses.append(loss.item() * len(targets))
-        counts.append(len(targets))
-    return sum(losses) / sum(counts)
 
 
 def describe_epoch(solution: Solution, sizes: Sequence[int], momentum: float) -> Facts:
@@ -86,8 +69,8 @@ def describe_epoch(solution: Solution, sizes: Sequence[int], momentum: float) ->
     }
 
 
-MEND_THE_EPOCH = Exercise(
-    text="""
+@exercise(
+    """
     An epoch that runs without an error and is wrong in three places.
     04, 20 minutes: 04_the_training_loop.ipynb#The-epoch
     - What mode is the model in? Before which line must the gradients be dropped?
@@ -106,7 +89,6 @@ MEND_THE_EPOCH = Exercise(
         .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
     """,
     name="mend_the_epoch",
-    reference=epoch,
     given="""
     model.train() =>
     optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
@@ -116,24 +98,22 @@ MEND_THE_EPOCH = Exercise(
     cases=lambda: [([4], 0.0), ([4, 4], 0.0), ([8, 8, 2], 0.9)],
     run=describe_epoch,
 )
+def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
+    """Train for one epoch; return the mean loss over all samples."""
+    model.train()
+    losses, counts = [], []
+    for images, targets in loader:
+        loss = F.cross_entropy(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item() * len(targets))
+        counts.append(len(targets))
+    return sum(losses) / sum(counts)
 
 
-def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
-    """The epoch, from 1, after which to stop: the last of `patience` in a row without a new best.
-
-    None if it never comes to that. An equal loss is no new best, and nan is none.
+@exercise(
     """
-    best, best_epoch = math.inf, 0
-    for number, loss in enumerate(losses, start=1):
-        if loss < best:
-            best, best_epoch = loss, number
-        elif number - best_epoch >= patience:
-            return number
-    return None
-
-
-EARLY_STOPPING = Exercise(
-    text="""
     The epoch after which a training is to stop.
     04, 15 minutes: 04_the_training_loop.ipynb#Overfitting-and-underfitting,-on-purpose
     - What has to be remembered while the losses pass by?
@@ -151,7 +131,6 @@ EARLY_STOPPING = Exercise(
         return number => return number - 1
     """,
     name="early_stopping",
-    reference=stopping_epoch,
     cases=lambda: [
         ([1.0, 2.0, 3.0], 1),
         ([3.0, 2.0, 1.0], 1),
@@ -162,20 +141,22 @@ EARLY_STOPPING = Exercise(
         ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
     ],
 )
+def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
+    """The epoch, from 1, after which to stop: the last of `patience` in a row without a new best.
 
-
-def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy, a scalar, with the share `smoothing` spread evenly over all classes.
-
-    logits (B, classes), also huge ones; targets (B,).
+    None if it never comes to that. An equal loss is no new best, and nan is none.
     """
-    log_p = logits.log_softmax(dim=1)
-    of_target = log_p.gather(1, targets[:, None]).squeeze(1)
-    return -((1 - smoothing) * of_target + smoothing * log_p.mean(dim=1)).mean()
+    best, best_epoch = math.inf, 0
+    for number, loss in enumerate(losses, start=1):
+        if loss < best:
+            best, best_epoch = loss, number
+        elif number - best_epoch >= patience:
+            return number
+    return None
 
 
-LABEL_SMOOTHING = Exercise(
-    text="""
+@exercise(
+    """
     Cross-entropy with softer targets, from `log_softmax`.
     04, 25 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
     - The loss of a picture is minus the sum of target times log-probability.
@@ -193,7 +174,6 @@ LABEL_SMOOTHING = Exercise(
         log_p.mean(dim=1)).mean() => log_p.mean(dim=1)).sum()
     """,
     name="label_smoothing",
-    reference=smoothed_loss,
     cases=lambda: [
         (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 0.3),
         (numbers(4, 5), torch.arange(4), 0.0),
@@ -201,3 +181,11 @@ LABEL_SMOOTHING = Exercise(
         (3 * numbers(8, 53), torch.arange(8), 0.1),
     ],
 )
+def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy, a scalar, with the share `smoothing` spread evenly over all classes.
+
+    logits (B, classes), also huge ones; targets (B,).
+    """
+    log_p = logits.log_softmax(dim=1)
+    of_target = log_p.gather(1, targets[:, None]).squeeze(1)
+    return -((1 - smoothing) * of_target + smoothing * log_p.mean(dim=1)).mean()

@@ -6,19 +6,11 @@ import torch
 from torch import Tensor
 
 from helpers.evaluation.metrics import confusion_matrix
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, exercise, numbers
 
 
-def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
-    """The share of pictures whose target is among the k largest logits, a number in 0..1.
-
-    logits (N, classes), no two of a row equal; targets (N,).
+@exercise(
     """
-    return (logits.topk(k).indices == targets[:, None]).any(1).float().mean()
-
-
-TOP_K_ACCURACY = Exercise(
-    text="""
     The share of pictures whose target is among the k largest logits.
     05, 10 minutes: 05_evaluation.ipynb#Top-k
     - For each picture there are k candidates and one target.
@@ -36,7 +28,6 @@ TOP_K_ACCURACY = Exercise(
         .any(1) => [:, -1]
     """,
     name="top_k_accuracy",
-    reference=share_in_top_k,
     cases=lambda: [
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 1),
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 2),
@@ -44,6 +35,12 @@ TOP_K_ACCURACY = Exercise(
         (100 * numbers(6, 4), torch.arange(6) % 4, 4),
     ],
 )
+def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    """The share of pictures whose target is among the k largest logits, a number in 0..1.
+
+    logits (N, classes), no two of a row equal; targets (N,).
+    """
+    return (logits.topk(k).indices == targets[:, None]).any(1).float().mean()
 
 
 CONFUSION_MATRIX = Exercise(
@@ -82,18 +79,6 @@ def count_confusions(targets, predictions, num_classes):
 )
 
 
-def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
-    """The 2.5% and 97.5% quantiles of `repeats` means: lower and upper end.
-
-    values: float (N,). Each mean is of N numbers drawn with replacement; the same seed gives the
-    same ends, another seed slightly other ones.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)
-    low, high = values[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
 def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts:
     """What is asked of an interval; its ends hold some chance, less so their mean of 8 seeds."""
     drawn = [
@@ -114,8 +99,8 @@ def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts
     }
 
 
-BOOTSTRAP = Exercise(
-    text="""
+@exercise(
+    """
     An interval for a mean, by drawing from the numbers again and again.
     05, 20 minutes: 05_evaluation.ipynb#Accuracy,-and-how-sure-one-can-be
     - How would the mean vary if the numbers had been drawn anew?
@@ -135,7 +120,6 @@ BOOTSTRAP = Exercise(
     The drawing is not tied to the seed.
         , generator=generator =>
     """,
-    reference=bootstrap_interval,
     cases=lambda: [
         (numbers(60), 600),
         (5 + 3 * numbers(200, seed=1), 400),
@@ -143,22 +127,20 @@ BOOTSTRAP = Exercise(
     ],
     run=describe_interval,
 )
+def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
+    """The 2.5% and 97.5% quantiles of `repeats` means: lower and upper end.
 
-
-def calibration_error(probabilities: Tensor, targets: Tensor, bins: int) -> float:
-    """Expected calibration error, a number in 0..1; probabilities (N, classes), targets (N,).
-
-    Confidence is the largest probability; it falls into one of `bins` equal ranges of 0..1.
+    values: float (N,). Each mean is of N numbers drawn with replacement; the same seed gives the
+    same ends, another seed slightly other ones.
     """
-    confidence, predicted = probabilities.max(dim=1)
-    right = (predicted == targets).float()
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins).index_add_(0, place, confidence - right)
-    return gap.abs().sum().item() / len(targets)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)
+    low, high = values[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
-CALIBRATION_ERROR = Exercise(
-    text="""
+@exercise(
+    """
     How far confidence and accuracy differ, bin by bin.
     05, 30 minutes: 05_evaluation.ipynb#Accuracy,-and-how-sure-one-can-be
     - In each bin there are two means to compare.
@@ -178,7 +160,6 @@ CALIBRATION_ERROR = Exercise(
         return gap.abs().sum() => return gap.nan_to_num().abs().sum()
         / len(targets) => / len(place.unique())
     """,
-    reference=calibration_error,
     gradients=(),
     cases=lambda: [
         (torch.tensor([[0.8, 0.2], [0.7, 0.3]]), torch.tensor([0, 1]), 1),
@@ -196,3 +177,13 @@ CALIBRATION_ERROR = Exercise(
         ((9 * numbers(200, 5)).softmax(1), (9 * numbers(200, 5)).argmax(1), 15),
     ],
 )
+def calibration_error(probabilities: Tensor, targets: Tensor, bins: int) -> float:
+    """Expected calibration error, a number in 0..1; probabilities (N, classes), targets (N,).
+
+    Confidence is the largest probability; it falls into one of `bins` equal ranges of 0..1.
+    """
+    confidence, predicted = probabilities.max(dim=1)
+    right = (predicted == targets).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins).index_add_(0, place, confidence - right)
+    return gap.abs().sum().item() / len(targets)

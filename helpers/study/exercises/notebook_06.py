@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
 TINY = {"fc": "test_resnet", "classifier": "test_efficientnet", "head": "test_vit"}
 SIDE = 32  # pixels
@@ -24,12 +24,6 @@ def make_tiny(head: str) -> nn.Module:
 
     size = {"img_size": SIDE} if head == "head" else {}
     return timm.create_model(TINY[head], pretrained=False, num_classes=10, **size)
-
-
-def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """A timm model, whatever its head is called, with a new last layer; all else as it was."""
-    model.reset_classifier(num_classes)
-    return model
 
 
 def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
@@ -52,8 +46,8 @@ def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     }
 
 
-REPLACE_HEAD = Exercise(
-    text="""
+@exercise(
+    """
     A timm model with a new last layer for another number of classes.
     06, 10 minutes: 06_pretrained_models.ipynb#The-head,-and-its-shapes
     - Every timm model knows which of its layers is the head.
@@ -72,17 +66,12 @@ REPLACE_HEAD = Exercise(
     A classifier returns logits: the softmax belongs to the loss.
         return model => return nn.Sequential(model, nn.Softmax(1))
     """,
-    reference=replace_head,
     cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10)],
     run=describe_head,
 )
-
-
-def freeze_backbone(model: nn.Module) -> nn.Module:
-    """The same timm model, of which only the head can move; not even batch-norm statistics."""
-    model.requires_grad_(False)
-    model.eval()  # A batch norm in training mode would go on moving its running statistics.
-    model.get_classifier().requires_grad_(True)
+def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
+    """A timm model, whatever its head is called, with a new last layer; all else as it was."""
+    model.reset_classifier(num_classes)
     return model
 
 
@@ -107,8 +96,8 @@ def describe_freeze(solution: Solution, head: str) -> Facts:
     }
 
 
-FREEZE_BACKBONE = Exercise(
-    text="""
+@exercise(
+    """
     Only the head of a timm model is left to learn.
     06, 20 minutes: 06_pretrained_models.ipynb#Freezing,-and-what-batch-norm-does-meanwhile
     - Two things move in training: weights, by gradients, and something without any.
@@ -124,24 +113,15 @@ FREEZE_BACKBONE = Exercise(
         model.requires_grad_(False) => model.requires_grad_(True)
         model.get_classifier().requires_grad_(True) => model.get_classifier().requires_grad_(False)
     """,
-    reference=freeze_backbone,
     cases=lambda: [("fc",), ("classifier",)],
     run=describe_freeze,
 )
-
-
-def two_groups(model: nn.Module, weight_decay: float) -> list[Facts]:
-    """Groups for an optimizer: matrices and kernels decay; biases and norms do not.
-
-    A list of dicts with `params` and `weight_decay`, of what can be trained.
-    """
-    able = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in able if p.ndim > 1]
-    others = [p for p in able if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+def freeze_backbone(model: nn.Module) -> nn.Module:
+    """The same timm model, of which only the head can move; not even batch-norm statistics."""
+    model.requires_grad_(False)
+    model.eval()  # A batch norm in training mode would go on moving its running statistics.
+    model.get_classifier().requires_grad_(True)
+    return model
 
 
 def describe_groups(solution: Solution, weight_decay: float, frozen: bool) -> Facts:
@@ -156,8 +136,8 @@ def describe_groups(solution: Solution, weight_decay: float, frozen: bool) -> Fa
     }
 
 
-PARAMETER_GROUPS = Exercise(
-    text="""
+@exercise(
+    """
     Two groups of parameters for an optimizer: those that decay and those that do not.
     06, 15 minutes: 06_pretrained_models.ipynb#Fine-tuning-well
     - What do the parameters that are not to decay have in common?
@@ -177,26 +157,21 @@ PARAMETER_GROUPS = Exercise(
         p.ndim <= 1 => p.ndim == 0
     """,
     name="parameter_groups",
-    reference=two_groups,
     cases=lambda: [(0.05, False), (0.3, True)],
     run=describe_groups,
 )
+def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Groups for an optimizer: matrices and kernels decay; biases and norms do not.
 
-
-def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
-    """Heat maps (B, h, w) in 0..1 of where the target's logit comes from (arXiv:1610.02391).
-
-    `layer` returns (B, C, h, w). Each map reaches up to 1. The model is left as it was.
+    A list of dicts with `params` and `weight_decay`, of what can be trained.
     """
-    kept = []
-    hook = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
-    logits = model(images)
-    hook.remove()
-    wanted = logits.gather(1, targets[:, None]).sum()
-    (gradient,) = torch.autograd.grad(wanted, kept[0])
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    heat = (weights * kept[0]).sum(dim=1).relu()
-    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    able = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in able if p.ndim > 1]
+    others = [p for p in able if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
 
 
 def describe_cam(solution: Solution, count: int, width: int, sides: tuple[int, int]) -> Facts:
@@ -207,8 +182,8 @@ def describe_cam(solution: Solution, count: int, width: int, sides: tuple[int, i
     return {"heat": heat.detach(), **state_of(model)}
 
 
-GRAD_CAM = Exercise(
-    text="""
+@exercise(
+    """
     Heat maps of where in a picture a logit comes from.
     06, 45 minutes: 06_pretrained_models.ipynb#What-the-features-know
     - Which channels of the layer speak for the target, and where are they active?
@@ -229,7 +204,20 @@ GRAD_CAM = Exercise(
     The hook is still there: remove it.
         hook.remove() =>
     """,
-    reference=grad_cam,
     cases=lambda: [(1, 2, (6, 6)), (3, 8, (6, 6)), (7, 4, (5, 8))],
     run=describe_cam,
 )
+def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
+    """Heat maps (B, h, w) in 0..1 of where the target's logit comes from (arXiv:1610.02391).
+
+    `layer` returns (B, C, h, w). Each map reaches up to 1. The model is left as it was.
+    """
+    kept = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    logits = model(images)
+    hook.remove()
+    wanted = logits.gather(1, targets[:, None]).sum()
+    (gradient,) = torch.autograd.grad(wanted, kept[0])
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    heat = (weights * kept[0]).sum(dim=1).relu()
+    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)

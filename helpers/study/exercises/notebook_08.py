@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution
+from helpers.study.exercises.exercise import Facts, Solution, exercise
 
 
 def describe_curve(solution: Solution, steps: int, *rest: float) -> list[float]:
@@ -13,13 +13,8 @@ def describe_curve(solution: Solution, steps: int, *rest: float) -> list[float]:
     return [asked[step] for step in sorted(asked)]
 
 
-def warmup(step: int, steps: int) -> float:
-    """Factor of the learning rate: 1 / steps in step 0, rising evenly to 1 and staying there."""
-    return min(1.0, (step + 1) / steps)
-
-
-WARMUP = Exercise(
-    text="""
+@exercise(
+    """
     The factor by which a learning rate rises from almost nothing.
     08, 10 minutes: 08_learning_rate_schedules.ipynb#Where-a-warm-up-is-needed
     - What is the factor in the first step, in the second, and in the last of the warm-up?
@@ -34,20 +29,16 @@ WARMUP = Exercise(
     It falls: the learning rate has to grow during the warm-up.
         min(1.0, (step + 1) / steps) => max(0.0, 1 - step / steps)
     """,
-    reference=warmup,
     cases=lambda: [(1,), (2,), (5,), (100,)],
     run=describe_curve,
 )
+def warmup(step: int, steps: int) -> float:
+    """Factor of the learning rate: 1 / steps in step 0, rising evenly to 1 and staying there."""
+    return min(1.0, (step + 1) / steps)
 
 
-def cosine(step: int, steps: int, low: float) -> float:
-    """Half a wave from 1 in step 0 down to `low` in step `steps`, and `low` from then on."""
-    share = min(step / steps, 1.0)
-    return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
-
-
-COSINE = Exercise(
-    text="""
+@exercise(
+    """
     The factor that falls along half a wave and then stays.
     08, 10 minutes: 08_learning_rate_schedules.ipynb#The-same-training-under-five-schedules
     - Between which two values does a cosine go, over which stretch?
@@ -64,28 +55,13 @@ COSINE = Exercise(
     This is a straight line.
         (1 + math.cos(math.pi * share)) / 2 => (1 - share)
     """,
-    reference=cosine,
     cases=lambda: [(2, 0.0), (10, 0.1), (50, 0.5)],
     run=describe_curve,
 )
-
-
-def plateau(losses: Sequence[float], lr: float, factor: float, patience: int) -> list[float]:
-    """The learning rate after each epoch: times `factor` after more than `patience` bad ones.
-
-    An epoch is bad if its loss is no new best, however little is missing; after a cut the count
-    starts again.
-    """
-    best, bad, rates = math.inf, 0, []
-    for loss in losses:
-        if loss < best:
-            best, bad = loss, 0
-        else:
-            bad += 1
-        if bad > patience:
-            lr, bad = lr * factor, 0
-        rates.append(lr)
-    return rates
+def cosine(step: int, steps: int, low: float) -> float:
+    """Half a wave from 1 in step 0 down to `low` in step `steps`, and `low` from then on."""
+    share = min(step / steps, 1.0)
+    return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
 
 
 def describe_rates(solution: Solution, *arguments: Any) -> Facts:
@@ -94,8 +70,8 @@ def describe_rates(solution: Solution, *arguments: Any) -> Facts:
     return {"": rates, "logarithms": [math.log(rate) if rate > 0 else None for rate in rates]}
 
 
-PLATEAU = Exercise(
-    text="""
+@exercise(
+    """
     The learning rate of each epoch, cut when the loss has stalled.
     08, 25 minutes: 08_learning_rate_schedules.ipynb#By-batch,-by-epoch,-by-a-measure
     - What has to be remembered from epoch to epoch?
@@ -116,7 +92,6 @@ PLATEAU = Exercise(
     An equal loss is no new best.
         loss < best => loss <= best
     """,
-    reference=plateau,
     cases=lambda: [
         ([3.0, 2.0, 2.0], 1.0, 0.5, 0),
         ([1.0] * 6, 1.0, 0.1, 1),
@@ -128,3 +103,19 @@ PLATEAU = Exercise(
     ],
     run=describe_rates,
 )
+def plateau(losses: Sequence[float], lr: float, factor: float, patience: int) -> list[float]:
+    """The learning rate after each epoch: times `factor` after more than `patience` bad ones.
+
+    An epoch is bad if its loss is no new best, however little is missing; after a cut the count
+    starts again.
+    """
+    best, bad, rates = math.inf, 0, []
+    for loss in losses:
+        if loss < best:
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if bad > patience:
+            lr, bad = lr * factor, 0
+        rates.append(lr)
+    return rates

@@ -4,16 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers
-
-
-def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Scaled dot-product attention in which a query takes nothing where `mask` is False.
-
-    (B, heads, T, D), (B, heads, S, D), (B, heads, S, V) and bool (T, S) to (B, heads, T, V).
-    """
-    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ value
+from helpers.study.exercises.exercise import Facts, Solution, exercise, numbers
 
 
 def some_attention(queries: int, keys: int, width: int, mask: str) -> tuple[Tensor, ...]:
@@ -28,8 +19,8 @@ def some_attention(queries: int, keys: int, width: int, mask: str) -> tuple[Tens
     return *tensors, masks[mask]
 
 
-MASKED_ATTENTION = Exercise(
-    text="""
+@exercise(
+    """
     Attention in which some places are not looked at.
     09, 15 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - What has to be true of the scores for a key to get no weight at all?
@@ -48,7 +39,6 @@ MASKED_ATTENTION = Exercise(
     The mask has no effect.
         .masked_fill(~mask, -torch.inf) =>
     """,
-    reference=masked_attention,
     cases=lambda: [
         some_attention(2, 3, 4, "all"),
         some_attention(5, 5, 16, "earlier"),
@@ -57,24 +47,17 @@ MASKED_ATTENTION = Exercise(
     ],
     doubles=True,
 )
+def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention in which a query takes nothing where `mask` is False.
+
+    (B, heads, T, D), (B, heads, S, D), (B, heads, S, V) and bool (T, S) to (B, heads, T, V).
+    """
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ value
 
 
-def vit_parameters(
-    classes: int, image_size: int, patch_size: int, layers: int, hidden_size: int, mlp_size: int
-) -> int:
-    """How many parameters a vision transformer for pictures of three channels has: an int."""
-    patches = (image_size // patch_size) ** 2
-    embedding = 3 * patch_size**2 * hidden_size + hidden_size
-    token, positions = hidden_size, (patches + 1) * hidden_size
-    attention = 4 * (hidden_size**2 + hidden_size)  # Queries, keys, values, and what mixes heads.
-    mlp = 2 * hidden_size * mlp_size + mlp_size + hidden_size
-    norm = 2 * hidden_size
-    head = hidden_size * classes + classes
-    return embedding + token + positions + layers * (attention + mlp + 2 * norm) + norm + head
-
-
-VIT_PARAMETERS = Exercise(
-    text="""
+@exercise(
+    """
     The parameters of a vision transformer, counted on paper.
     09, 15 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - Go through it from the patches to the head: what has weights?
@@ -91,20 +74,20 @@ VIT_PARAMETERS = Exercise(
         (hidden_size**2 + hidden_size) => hidden_size**2
         + mlp_size + hidden_size =>
     """,
-    reference=vit_parameters,
     cases=lambda: [(1, 4, 4, 1, 2, 3), (10, 16, 8, 2, 8, 16), (53, 64, 8, 3, 48, 96)],
 )
-
-
-def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drop whole pictures with probability p < 1, and divide the others by 1 - p.
-
-    x is (B, ...); arXiv:1603.09382. In evaluation nothing changes.
-    """
-    if not training:
-        return x
-    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= p
-    return x * kept / (1 - p)
+def vit_parameters(
+    classes: int, image_size: int, patch_size: int, layers: int, hidden_size: int, mlp_size: int
+) -> int:
+    """How many parameters a vision transformer for pictures of three channels has: an int."""
+    patches = (image_size // patch_size) ** 2
+    embedding = 3 * patch_size**2 * hidden_size + hidden_size
+    token, positions = hidden_size, (patches + 1) * hidden_size
+    attention = 4 * (hidden_size**2 + hidden_size)  # Queries, keys, values, and what mixes heads.
+    mlp = 2 * hidden_size * mlp_size + mlp_size + hidden_size
+    norm = 2 * hidden_size
+    head = hidden_size * classes + classes
+    return embedding + token + positions + layers * (attention + mlp + 2 * norm) + norm + head
 
 
 def describe_dropping(solution: Solution, shape: tuple[int, ...], p: float) -> Facts:
@@ -130,8 +113,8 @@ def describe_dropping(solution: Solution, shape: tuple[int, ...], p: float) -> F
     }
 
 
-DROP_PATH = Exercise(
-    text="""
+@exercise(
+    """
     Whole pictures dropped at random, as residual branches are in training.
     09, 20 minutes: 09_architectures.ipynb#ConvNeXt:-a-convolution-in-a-transformer's-clothes
     - How many random numbers does a batch need, and what shape must they have to multiply x?
@@ -148,26 +131,22 @@ DROP_PATH = Exercise(
     In evaluation nothing is dropped.
         if not training: => if False:
     """,
-    reference=drop_path,
     cases=lambda: [((4, 3), 0.0), ((4000, 3), 0.2), ((4000, 2, 2, 2), 0.4)],
     run=describe_dropping,
 )
+def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drop whole pictures with probability p < 1, and divide the others by 1 - p.
 
-
-def resize_positions(embedding: Tensor, old: int, new: int) -> Tensor:
-    """Stretch position embeddings (1, 1 + old * old, D) to (1, 1 + new * new, D).
-
-    The class token's comes first and stays; the others are places row by row, stretched bicubically
-    with antialiasing.
+    x is (B, ...); arXiv:1603.09382. In evaluation nothing changes.
     """
-    token, places = embedding[:, :1], embedding[:, 1:]
-    grid = places.unflatten(1, (old, old)).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
-    return torch.cat([token, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+    if not training:
+        return x
+    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= p
+    return x * kept / (1 - p)
 
 
-RESIZE_POSITIONS = Exercise(
-    text="""
+@exercise(
+    """
     A vision transformer's positions for pictures of another size.
     09, 40 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - Which of the embeddings belong to places, and what grid do those form?
@@ -188,10 +167,19 @@ RESIZE_POSITIONS = Exercise(
     Rows and columns have changed places.
         grid.permute(0, 2, 3, 1) => grid.permute(0, 3, 2, 1)
     """,
-    reference=resize_positions,
     cases=lambda: [
         (numbers(1, 5, 2), 2, 3),
         (numbers(1, 65, 16), 8, 12),
         (numbers(1, 37, 3), 6, 4),
     ],
 )
+def resize_positions(embedding: Tensor, old: int, new: int) -> Tensor:
+    """Stretch position embeddings (1, 1 + old * old, D) to (1, 1 + new * new, D).
+
+    The class token's comes first and stays; the others are places row by row, stretched bicubically
+    with antialiasing.
+    """
+    token, places = embedding[:, :1], embedding[:, 1:]
+    grid = places.unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
+    return torch.cat([token, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

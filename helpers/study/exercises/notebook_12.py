@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers, state_of
+from helpers.study.exercises.exercise import Facts, Solution, exercise, numbers, state_of
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Pairs = tuple[Tensor, Tensor]
@@ -58,20 +58,8 @@ def describe_training(program: Solution, sizes: Sequence[int], *more: int) -> Fa
 TRAININGS = [((6,),), ((6, 6),), ((8, 8, 8, 8, 5),)]
 
 
-def mended_1(model: nn.Module, batches: Batches) -> list[float]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    losses = []
-    for images, targets in batches:
-        loss = F.cross_entropy(model(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-PROGRAM_1 = Exercise(
-    text="""
+@exercise(
+    """
     A training whose steps grow.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-1
     - What does step() read, and who fills it?
@@ -89,15 +77,12 @@ PROGRAM_1 = Exercise(
         lr=0.1 => lr=0.01
     """,
     name="program_1",
-    reference=mended_1,
     stub=blank(1, "model, batches"),
     given="optimizer.zero_grad() =>",
     cases=lambda: TRAININGS,
     run=describe_training,
 )
-
-
-def mended_2(model: nn.Module, batches: Batches) -> list[float]:
+def mended_1(model: nn.Module, batches: Batches) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
     for images, targets in batches:
@@ -109,8 +94,8 @@ def mended_2(model: nn.Module, batches: Batches) -> list[float]:
     return losses
 
 
-PROGRAM_2 = Exercise(
-    text="""
+@exercise(
+    """
     A training whose loss has a floor.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-2
     - What does the loss function want: logits, probabilities or their logarithms?
@@ -127,7 +112,6 @@ PROGRAM_2 = Exercise(
         lr=0.1 => lr=0.5
     """,
     name="program_2",
-    reference=mended_2,
     stub=blank(2, "model, batches"),
     given="""
     loss = => probabilities = model(images).softmax(dim=1)¶loss =
@@ -136,26 +120,16 @@ PROGRAM_2 = Exercise(
     cases=lambda: TRAININGS,
     run=describe_training,
 )
-
-
-def mended_3(model: nn.Module, batches: Batches) -> float:
-    model.eval()
-    correct = count = 0
-    with torch.inference_mode():
-        for images, targets in batches:
-            correct += (model(images).argmax(dim=1) == targets).sum().item()
-            count += len(targets)
-    return correct / count
-
-
-def mended_4(model: nn.Module, batches: Batches) -> float:
-    model.eval()
-    correct = count = 0
-    with torch.inference_mode():
-        for images, targets in batches:
-            correct += (model(images).argmax(dim=1) == targets).sum().item()
-            count += len(targets)
-    return correct / count
+def mended_2(model: nn.Module, batches: Batches) -> list[float]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for images, targets in batches:
+        loss = F.cross_entropy(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 def describe_evaluation(program: Solution, *sizes: int) -> Facts:
@@ -170,8 +144,8 @@ def describe_evaluation(program: Solution, *sizes: int) -> Facts:
     return {"accuracy": accuracy, "what measuring has changed": moved}
 
 
-PROGRAM_3 = Exercise(
-    text="""
+@exercise(
+    """
     An accuracy that differs from call to call.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-3
     - Which layers do something else in training than in evaluation?
@@ -189,15 +163,23 @@ PROGRAM_3 = Exercise(
         count += len(targets) => count += 1
     """,
     name="program_3",
-    reference=mended_3,
     stub=blank(3, "model, batches"),
     given="model.eval() =>",
     cases=lambda: [(30,), (30, 30, 7), (40, 2)],
     run=describe_evaluation,
 )
+def mended_3(model: nn.Module, batches: Batches) -> float:
+    model.eval()
+    correct = count = 0
+    with torch.inference_mode():
+        for images, targets in batches:
+            correct += (model(images).argmax(dim=1) == targets).sum().item()
+            count += len(targets)
+    return correct / count
 
-PROGRAM_4 = Exercise(
-    text="""
+
+@exercise(
+    """
     An accuracy that is far too low, without an error.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-4
     - What shape have the logits, and what shape the predictions?
@@ -212,19 +194,19 @@ PROGRAM_4 = Exercise(
         argmax(dim=1) => amax(dim=1)
     """,
     name="program_4",
-    reference=mended_4,
     stub=blank(4, "model, batches"),
     given="argmax(dim=1) => argmax(dim=0)",
     cases=lambda: [(3,), (3,) * 20, (30, 7)],
     run=describe_evaluation,
 )
-
-
-def mended_5(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
-    order = torch.randperm(len(images))
-    images = images[order]
-    targets = targets[order]
-    return zip(images.split(size), targets.split(size), strict=True)
+def mended_4(model: nn.Module, batches: Batches) -> float:
+    model.eval()
+    correct = count = 0
+    with torch.inference_mode():
+        for images, targets in batches:
+            correct += (model(images).argmax(dim=1) == targets).sum().item()
+            count += len(targets)
+    return correct / count
 
 
 def describe_batches(program: Solution, count: int, size: int) -> Facts:
@@ -244,8 +226,8 @@ def describe_batches(program: Solution, count: int, size: int) -> Facts:
     }
 
 
-PROGRAM_5 = Exercise(
-    text="""
+@exercise(
+    """
     Batches from which nothing can be learned.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-5
     - Where does the target of the first picture go?
@@ -261,7 +243,6 @@ PROGRAM_5 = Exercise(
         = torch.randperm(len(images)) => = torch.randperm(len(images))[: len(images) // size * size]
     """,
     name="program_5",
-    reference=mended_5,
     stub=blank(5, "images, targets, size"),
     given="""
     order = torch.randperm(len(images)) =>
@@ -271,17 +252,11 @@ PROGRAM_5 = Exercise(
     cases=lambda: [(8, 4), (50, 16), (30, 50)],
     run=describe_batches,
 )
-
-
-def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
-    def normalise(images: Tensor) -> Tensor:
-        return (images / 255 - 0.5) / 0.25
-
-    model.eval()
-    images = pixels.float()
-    with torch.inference_mode():
-        logits = model(normalise(images))
-    return (logits.argmax(dim=1) == targets).float().mean().item()
+def mended_5(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
+    order = torch.randperm(len(images))
+    images = images[order]
+    targets = targets[order]
+    return zip(images.split(size), targets.split(size), strict=True)
 
 
 def describe_inputs(program: Solution, count: int) -> Facts:
@@ -297,8 +272,8 @@ def describe_inputs(program: Solution, count: int) -> Facts:
     return {"given": torch.cat(seen), "accuracy": accuracy, "pixels kept": kept, "mode": mode}
 
 
-PROGRAM_6 = Exercise(
-    text="""
+@exercise(
+    """
     An accuracy far below that of training.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-6
     - Print the range of what the model is given, here and in training.
@@ -313,18 +288,20 @@ PROGRAM_6 = Exercise(
         (images / 255 - 0.5) / 0.25 => (images / 255 - (images / 255).mean()) / (images / 255).std()
     """,
     name="program_6",
-    reference=mended_6,
     stub=blank(6, "model, pixels, targets"),
     given="images = pixels.float() => images = pixels.float() / 255",
     cases=lambda: [(2,), (1,), (40,)],
     run=describe_inputs,
 )
+def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
+    def normalise(images: Tensor) -> Tensor:
+        return (images / 255 - 0.5) / 0.25
 
-
-def mended_7(model: nn.Module, classes: int) -> Optimizer:
-    model.head = nn.Linear(model.head.in_features, classes)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return optimizer
+    model.eval()
+    images = pixels.float()
+    with torch.inference_mode():
+        logits = model(normalise(images))
+    return (logits.argmax(dim=1) == targets).float().mean().item()
 
 
 def describe_new_head(program: Solution, classes: int) -> Facts:
@@ -353,8 +330,8 @@ def describe_new_head(program: Solution, classes: int) -> Facts:
     }
 
 
-PROGRAM_7 = Exercise(
-    text="""
+@exercise(
+    """
     A head that never learns.
     12, 10 minutes: 12_find_the_bug.ipynb#Program-7
     - Which tensors does the optimizer hold, and which does the model?
@@ -369,7 +346,6 @@ PROGRAM_7 = Exercise(
         , momentum=0.9 =>
     """,
     name="program_7",
-    reference=mended_7,
     stub=blank(7, "model, classes"),
     given="""
     model.head = nn.Linear(model.head.in_features, classes) =>
@@ -378,25 +354,14 @@ PROGRAM_7 = Exercise(
     cases=lambda: [(5,), (2,)],
     run=describe_new_head,
 )
-
-
-def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
+def mended_7(model: nn.Module, classes: int) -> Optimizer:
+    model.head = nn.Linear(model.head.in_features, classes)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    scheduler = ExponentialLR(optimizer, gamma=0.8)  # 0.8 times the rate after every epoch
-    losses = []
-    for _ in range(epochs):
-        for images, targets in batches:
-            loss = F.cross_entropy(model(images), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        scheduler.step()
-    return losses
+    return optimizer
 
 
-PROGRAM_8 = Exercise(
-    text="""
+@exercise(
+    """
     A training that comes to a stop too soon.
     12, 5 minutes: 12_find_the_bug.ipynb#Program-8
     - What is the learning rate after the first epoch, and what was it to be?
@@ -414,7 +379,6 @@ PROGRAM_8 = Exercise(
         losses.append(loss.item()) => losses.append(loss.item())¶scheduler.step()
     """,
     name="program_8",
-    reference=mended_8,
     stub=blank(8, "model, batches, epochs"),
     given="""
     losses.append(loss.item())¶scheduler.step() => scheduler.step()¶losses.append(loss.item())
@@ -422,14 +386,19 @@ PROGRAM_8 = Exercise(
     cases=lambda: [((6, 6, 6), 1), ((6, 6, 6), 4), ((6,), 3)],
     run=describe_training,
 )
-
-
-def mended_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
-    lights = (0.7, 1.0, 1.3)
-    order = torch.randperm(len(images))
-    train, test = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
-    more = torch.cat([images[train] * light for light in lights])
-    return (more, targets[train].repeat(len(lights))), (images[test], targets[test])
+def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = ExponentialLR(optimizer, gamma=0.8)  # 0.8 times the rate after every epoch
+    losses = []
+    for _ in range(epochs):
+        for images, targets in batches:
+            loss = F.cross_entropy(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        scheduler.step()
+    return losses
 
 
 def describe_leak(program: Solution, count: int) -> Facts:
@@ -451,8 +420,8 @@ def describe_leak(program: Solution, count: int) -> Facts:
     }
 
 
-PROGRAM_9 = Exercise(
-    text="""
+@exercise(
+    """
     A test that flatters.
     12, 15 minutes: 12_find_the_bug.ipynb#Program-9
     - Could a picture of the test set have a relative among those that were learned?
@@ -468,7 +437,6 @@ PROGRAM_9 = Exercise(
         torch.randperm(len(images)) => torch.arange(len(images))
     """,
     name="program_9",
-    reference=mended_9,
     stub=blank(9, "images, targets"),
     given="""
     (0.7, 1.0, 1.3) => (0.7, 1.0, 1.3)¶images = torch.cat([images * light for light in lights])
@@ -479,23 +447,16 @@ PROGRAM_9 = Exercise(
     cases=lambda: [(12,), (60,)],
     run=describe_leak,
 )
+def mended_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
+    lights = (0.7, 1.0, 1.3)
+    order = torch.randperm(len(images))
+    train, test = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
+    more = torch.cat([images[train] * light for light in lights])
+    return (more, targets[train].repeat(len(lights))), (images[test], targets[test])
 
 
-def mended_10(model: nn.Module, batches: Batches) -> list[Any]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for images, targets in batches:
-        features = model.body(images)
-        loss = F.cross_entropy(model.head(features), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return losses
-
-
-PROGRAM_10 = Exercise(
-    text="""
+@exercise(
+    """
     A training that needs more and more memory, and whose body does not learn.
     12, 10 minutes: 12_find_the_bug.ipynb#Program-10
     - Where does the gradient end on its way back, and what does the list hold on to?
@@ -511,7 +472,6 @@ PROGRAM_10 = Exercise(
         losses = [] => losses = []¶model.eval()
     """,
     name="program_10",
-    reference=mended_10,
     stub=blank(10, "model, batches"),
     given="""
     model.body(images) => model.body(images).detach()
@@ -520,3 +480,14 @@ PROGRAM_10 = Exercise(
     cases=lambda: TRAININGS,
     run=describe_training,
 )
+def mended_10(model: nn.Module, batches: Batches) -> list[Any]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for images, targets in batches:
+        features = model.body(images)
+        loss = F.cross_entropy(model.head(features), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return losses

@@ -4,20 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, Solution, numbers
+from helpers.study.exercises.exercise import Solution, exercise, numbers
 
 
-def patch_embedding(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, C, H, W), (D, C, size, size), (D,) to (B, patches, D): a linear layer on each patch.
-
-    Patches of size by size pixels tile the picture and are listed row by row.
+@exercise(
     """
-    maps = F.conv2d(images, weight, bias, stride=weight.shape[-1])  # (B, D, rows, columns)
-    return maps.flatten(2).transpose(1, 2)
-
-
-PATCH_EMBEDDING = Exercise(
-    text="""
     The first layer of a ViT: a picture as a sentence of patches, each a vector.
     14, 10 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - Which layer does the same to every window, and when do its windows not overlap?
@@ -34,7 +25,6 @@ PATCH_EMBEDDING = Exercise(
     The bias is missing.
         weight, bias, => weight,
     """,
-    reference=patch_embedding,
     cases=lambda: [
         (numbers(1, 1, 2, 2), numbers(2, 1, 2, 2), numbers(2)),
         (numbers(1, 1, 4, 4), numbers(3, 1, 2, 2), numbers(3)),
@@ -42,22 +32,17 @@ PATCH_EMBEDDING = Exercise(
         (numbers(1, 2, 9, 3), numbers(4, 2, 3, 3), numbers(4)),
     ],
 )
+def patch_embedding(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B, C, H, W), (D, C, size, size), (D,) to (B, patches, D): a linear layer on each patch.
 
-
-def positions_2d(rows: int, columns: int, size: int) -> Tensor:
-    """Embeddings (rows * columns, size) of places, row by row; size is a multiple of 4.
-
-    With w[i] = 10000 ** (-i / (size / 4)), i = 0 .. size / 4 - 1, a place (y, x), counted from 0,
-    has the four quarters sin(y * w), sin(x * w), cos(y * w), cos(x * w), one after the other.
+    Patches of size by size pixels tile the picture and are listed row by row.
     """
-    rates = 10_000 ** (-torch.arange(size // 4) / (size // 4))
-    angles = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))[:, :, None] * rates
-    angles = angles.flatten(1)  # (rows * columns, size / 2): those of y, then those of x.
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    maps = F.conv2d(images, weight, bias, stride=weight.shape[-1])  # (B, D, rows, columns)
+    return maps.flatten(2).transpose(1, 2)
 
 
-POSITIONS_2D = Exercise(
-    text="""
+@exercise(
+    """
     Where a patch is, said in sines and cosines of its row and its column.
     14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - Half of the numbers speak of the row only. What would they be for a single row?
@@ -76,15 +61,18 @@ POSITIONS_2D = Exercise(
         torch.cat([angles.sin(), angles.cos()], dim=1)
             => torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
     """,
-    reference=positions_2d,
     cases=lambda: [(1, 1, 4), (2, 2, 4), (2, 3, 8), (3, 2, 12), (1, 50, 16), (14, 14, 64)],
 )
+def positions_2d(rows: int, columns: int, size: int) -> Tensor:
+    """Embeddings (rows * columns, size) of places, row by row; size is a multiple of 4.
 
-
-def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """(..., T, d), (..., S, d), (..., S, e) to (..., T, e), scaled by the root of d."""
-    scores = query @ key.mT / query.shape[-1] ** 0.5  # (..., T, S)
-    return scores.softmax(-1) @ value
+    With w[i] = 10000 ** (-i / (size / 4)), i = 0 .. size / 4 - 1, a place (y, x), counted from 0,
+    has the four quarters sin(y * w), sin(x * w), cos(y * w), cos(x * w), one after the other.
+    """
+    rates = 10_000 ** (-torch.arange(size // 4) / (size // 4))
+    angles = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))[:, :, None] * rates
+    angles = angles.flatten(1)  # (rows * columns, size / 2): those of y, then those of x.
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def some_attention(*shape: int, keys: int, out: int, scale: float = 1) -> tuple[Tensor, ...]:
@@ -93,8 +81,8 @@ def some_attention(*shape: int, keys: int, out: int, scale: float = 1) -> tuple[
     return scale * numbers(*shape), scale * key, value
 
 
-ATTENTION = Exercise(
-    text="""
+@exercise(
+    """
     Scaled dot-product attention: each query takes a mean of the values.
     14, 10 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - How alike are a query and a key? And how do likenesses become weights that sum to 1?
@@ -111,7 +99,6 @@ ATTENTION = Exercise(
     No gradient gets back to queries and keys.
         scores.softmax => scores.detach().softmax
     """,
-    reference=attention,
     doubles=True,
     cases=lambda: [
         some_attention(1, 2, keys=1, out=2),
@@ -120,20 +107,10 @@ ATTENTION = Exercise(
         some_attention(2, 3, 4, keys=5, out=3),
     ],
 )
-
-
-def multi_head_attention(
-    x: Tensor, in_weight: Tensor, in_bias: Tensor, weight: Tensor, bias: Tensor, heads: int
-) -> Tensor:
-    """Self-attention, (B, T, D) to the same, weights laid out as in nn.MultiheadAttention.
-
-    in_weight (3D, D) and in_bias (3D,) make queries, keys and values, D rows each; head h has their
-    channels h * D / heads and the following D / heads. weight (D, D) and bias (D,) come last.
-    """
-    parts = F.linear(x, in_weight, in_bias).chunk(3, dim=-1)
-    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
-    answers = F.scaled_dot_product_attention(query, key, value)  # (B, heads, T, D / heads)
-    return F.linear(answers.transpose(1, 2).flatten(2), weight, bias)
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(..., T, d), (..., S, d), (..., S, e) to (..., T, e), scaled by the root of d."""
+    scores = query @ key.mT / query.shape[-1] ** 0.5  # (..., T, S)
+    return scores.softmax(-1) @ value
 
 
 def some_heads(batch: int, tokens: int, size: int, heads: int) -> tuple[Tensor | int, ...]:
@@ -141,8 +118,8 @@ def some_heads(batch: int, tokens: int, size: int, heads: int) -> tuple[Tensor |
     return *(numbers(*shape, seed=seed) / 2 for seed, shape in enumerate(shapes)), heads
 
 
-MULTI_HEAD_ATTENTION = Exercise(
-    text="""
+@exercise(
+    """
     Self-attention in several heads, with the weights of `nn.MultiheadAttention`.
     14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - Attention takes any leading axes: where do the heads have to stand?
@@ -161,7 +138,6 @@ MULTI_HEAD_ATTENTION = Exercise(
     A head's scores are divided by the root of its own channels, D / heads.
         (query, key, value) => (query, key, value, scale=x.shape[-1] ** -0.5)
     """,
-    reference=multi_head_attention,
     cases=lambda: [
         some_heads(1, 1, 2, 1),
         some_heads(1, 3, 4, 1),
@@ -170,30 +146,22 @@ MULTI_HEAD_ATTENTION = Exercise(
         some_heads(3, 2, 12, 4),
     ],
 )
+def multi_head_attention(
+    x: Tensor, in_weight: Tensor, in_bias: Tensor, weight: Tensor, bias: Tensor, heads: int
+) -> Tensor:
+    """Self-attention, (B, T, D) to the same, weights laid out as in nn.MultiheadAttention.
 
-
-def shifted_windows(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
-    """Swin's windows of (B, H, W, C), rolled up and left by shift < size (or by 0), and their mask.
-
-    H and W are multiples of size, and larger. Windows (B, count, size * size, C) and their pixels
-    are listed row by row. The mask (count, size * size, size * size) is bool, True where two pixels
-    of a window may attend to each other, since neither or both have been rolled round an edge, the
-    upper and the left one each.
+    in_weight (3D, D) and in_bias (3D,) make queries, keys and values, D rows each; head h has their
+    channels h * D / heads and the following D / heads. weight (D, D) and bias (D,) come last.
     """
-    _, height, width, _ = x.shape
-    rows, columns = torch.arange(height) < shift, torch.arange(width) < shift
-    labels = (2 * rows[:, None] + columns)[None, :, :, None]
-
-    def cut(x: Tensor) -> Tensor:
-        x = x.roll((-shift, -shift), (1, 2)).unflatten(2, (-1, size)).unflatten(1, (-1, size))
-        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-    region = cut(labels)[0, :, :, 0]  # (count, size * size)
-    return cut(x), region[:, :, None] == region[:, None, :]
+    parts = F.linear(x, in_weight, in_bias).chunk(3, dim=-1)
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
+    answers = F.scaled_dot_product_attention(query, key, value)  # (B, heads, T, D / heads)
+    return F.linear(answers.transpose(1, 2).flatten(2), weight, bias)
 
 
-SHIFTED_WINDOWS = Exercise(
-    text="""
+@exercise(
+    """
     The windows of a Swin transformer, shifted, and who may look at whom in them.
     14, 30 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - The mask is the windows of another picture: one of labels.
@@ -215,7 +183,6 @@ SHIFTED_WINDOWS = Exercise(
     Of those rolled round an edge there are `shift` rows and columns.
         < shift, torch.arange(width) < => < size - shift, torch.arange(width) < size -
     """,
-    reference=shifted_windows,
     cases=lambda: [
         (torch.arange(16.0).view(1, 4, 4, 1), 2, 0),
         (torch.arange(16.0).view(1, 4, 4, 1), 2, 1),
@@ -223,21 +190,24 @@ SHIFTED_WINDOWS = Exercise(
         (numbers(1, 8, 12, 3), 4, 3),
     ],
 )
+def shifted_windows(x: Tensor, size: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Swin's windows of (B, H, W, C), rolled up and left by shift < size (or by 0), and their mask.
 
-
-def random_masking(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Hide tokens at random: (B, L, D) to those kept (B, K, D), mask and way back, both (B, L).
-
-    Each picture keeps K = int(L * share) tokens, drawn for itself, in any order. The mask is True
-    (bool) where a token is hidden. The way back has whole numbers: gathered by it, the kept ones
-    followed by L - K fillers stand in their places again, a filler where one is hidden.
+    H and W are multiples of size, and larger. Windows (B, count, size * size, C) and their pixels
+    are listed row by row. The mask (count, size * size, size * size) is bool, True where two pixels
+    of a window may attend to each other, since neither or both have been rolled round an edge, the
+    upper and the left one each.
     """
-    batch, length, _ = x.shape
-    count = int(length * share)
-    order = torch.rand(batch, length).argsort(1)
-    restore = order.argsort(1)  # Where in the shuffled row each token has gone.
-    kept = x.take_along_dim(order[:, :count, None], 1)
-    return kept, restore >= count, restore
+    _, height, width, _ = x.shape
+    rows, columns = torch.arange(height) < shift, torch.arange(width) < shift
+    labels = (2 * rows[:, None] + columns)[None, :, :, None]
+
+    def cut(x: Tensor) -> Tensor:
+        x = x.roll((-shift, -shift), (1, 2)).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+    region = cut(labels)[0, :, :, 0]  # (count, size * size)
+    return cut(x), region[:, :, None] == region[:, None, :]
 
 
 def describe_masking(solution: Solution, batch: int, length: int, share: float) -> dict:
@@ -264,8 +234,8 @@ def describe_masking(solution: Solution, batch: int, length: int, share: float) 
     return found
 
 
-RANDOM_MASKING = Exercise(
-    text="""
+@exercise(
+    """
     A masked autoencoder's masking: a random share of the tokens, and the way back.
     14, 20 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
     - How does one draw without putting back, for many rows at once?
@@ -282,7 +252,19 @@ RANDOM_MASKING = Exercise(
     The first tokens are always the ones that are kept: draw.
         torch.rand(batch, length) => torch.arange(length).expand(batch, -1)
     """,
-    reference=random_masking,
     cases=lambda: [(1, 4, 0.5), (2, 6, 0.5), (3, 9, 0.25), (2000, 8, 0.25), (2000, 8, 0.75)],
     run=describe_masking,
 )
+def random_masking(x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Hide tokens at random: (B, L, D) to those kept (B, K, D), mask and way back, both (B, L).
+
+    Each picture keeps K = int(L * share) tokens, drawn for itself, in any order. The mask is True
+    (bool) where a token is hidden. The way back has whole numbers: gathered by it, the kept ones
+    followed by L - K fillers stand in their places again, a filler where one is hidden.
+    """
+    batch, length, _ = x.shape
+    count = int(length * share)
+    order = torch.rand(batch, length).argsort(1)
+    restore = order.argsort(1)  # Where in the shuffled row each token has gone.
+    kept = x.take_along_dim(order[:, :count, None], 1)
+    return kept, restore >= count, restore

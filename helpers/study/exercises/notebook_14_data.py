@@ -11,32 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution
-
-
-class FolderDataset(Dataset):
-    """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
-
-    An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
-    the list of names. Whatever else lies about, and hidden files, are passed over.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
-        self.items = [
-            (path, target)
-            for target, name in enumerate(self.classes)
-            for path in sorted(Path(root, name).glob("[!.]*.png"))
-        ]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, target = self.items[index]
-        with Image.open(path) as image:
-            pixels = torch.from_numpy(np.array(image.convert("RGB")))
-        return pixels.permute(2, 0, 1) / 255, target
+from helpers.study.exercises.exercise import Facts, Solution, exercise
 
 
 def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
@@ -64,8 +39,8 @@ def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
         }
 
 
-FOLDER_DATASET = Exercise(
-    text="""
+@exercise(
+    """
     A whole Dataset: from a folder of pictures, a folder a class, to tensors and targets.
     14, 20 minutes: 02_datasets_and_data_loaders.ipynb#A-Dataset-by-hand
     - What has to be known once, at the start, and what can wait until an item is asked for?
@@ -85,7 +60,6 @@ FOLDER_DATASET = Exercise(
         / 255, target => .float(), target
     """,
     name="folder_dataset",
-    reference=FolderDataset,
     stub='''
 class FolderDataset(Dataset):
     """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
@@ -106,19 +80,33 @@ class FolderDataset(Dataset):
     cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
     run=describe_folder,
 )
+class FolderDataset(Dataset):
+    """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
 
-
-def class_weights(targets: Sequence[int]) -> Tensor:
-    """Weights (N,) of sum 1 for WeightedRandomSampler by which every class is equally likely.
-
-    Classes are whole numbers, not always 0 to C - 1.
+    An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
+    the list of names. Whatever else lies about, and hidden files, are passed over.
     """
-    _, place, counts = torch.as_tensor(targets).unique(return_inverse=True, return_counts=True)
-    return 1 / (counts[place] * len(counts))
+
+    def __init__(self, root: str) -> None:
+        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+        self.items = [
+            (path, target)
+            for target, name in enumerate(self.classes)
+            for path in sorted(Path(root, name).glob("[!.]*.png"))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, target = self.items[index]
+        with Image.open(path) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))
+        return pixels.permute(2, 0, 1) / 255, target
 
 
-CLASS_WEIGHTS = Exercise(
-    text="""
+@exercise(
+    """
     The weights by which a sampler draws every class equally often.
     14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Shuffling
     - All pictures of a class share its chance, which is 1 / (number of classes).
@@ -133,25 +121,15 @@ CLASS_WEIGHTS = Exercise(
     All pictures are equally likely here.
         1 / (counts[place] * len(counts)) => torch.ones(len(place)) / len(place)
     """,
-    reference=class_weights,
     cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
 )
+def class_weights(targets: Sequence[int]) -> Tensor:
+    """Weights (N,) of sum 1 for WeightedRandomSampler by which every class is equally likely.
 
-
-def random_resized_crop(
-    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
-) -> Tensor:
-    """A random square of a square picture, resized: (C, H, H) of floats to (C, size, size).
-
-    Its area is a uniform share of the picture's, between share[0] and share[1]; each place where it
-    fits is equally likely. It is resized bilinearly, with antialiasing.
+    Classes are whole numbers, not always 0 to C - 1.
     """
-    low, high = share
-    area = low + (high - low) * torch.rand((), generator=generator).item()
-    side = max(1, round(image.shape[1] * area**0.5))
-    top, left = torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()
-    crop = image[None, :, top : top + side, left : left + side]
-    return F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]
+    _, place, counts = torch.as_tensor(targets).unique(return_inverse=True, return_counts=True)
+    return 1 / (counts[place] * len(counts))
 
 
 def describe_crops(solution: Solution, side: int, size: int, share: tuple[float, float]) -> Facts:
@@ -194,8 +172,8 @@ def describe_crops(solution: Solution, side: int, size: int, share: tuple[float,
     }
 
 
-RANDOM_RESIZED_CROP = Exercise(
-    text="""
+@exercise(
+    """
     A random square of a picture, resized, with the share of the area that is asked for.
     14, 20 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
     - Three things are drawn: an area, a row and a column.
@@ -214,7 +192,20 @@ RANDOM_RESIZED_CROP = Exercise(
     The crop was not resized.
         F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0] => crop[0]
     """,
-    reference=random_resized_crop,
     cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.25, 0.25)), (60, 30, (0.2, 0.9))],
     run=describe_crops,
 )
+def random_resized_crop(
+    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """A random square of a square picture, resized: (C, H, H) of floats to (C, size, size).
+
+    Its area is a uniform share of the picture's, between share[0] and share[1]; each place where it
+    fits is equally likely. It is resized bilinearly, with antialiasing.
+    """
+    low, high = share
+    area = low + (high - low) * torch.rand((), generator=generator).item()
+    side = max(1, round(image.shape[1] * area**0.5))
+    top, left = torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()
+    crop = image[None, :, top : top + side, left : left + side]
+    return F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]

@@ -6,20 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(..., inputs), (outputs, inputs) and (outputs,) to (..., outputs)."""
-    return x @ weight.T + bias
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
 
 def some_linear(*shape: int, outputs: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     return numbers(*shape), numbers(outputs, shape[-1], seed=1), numbers(outputs, seed=2)
 
 
-LINEAR = Exercise(
-    text="""
+@exercise(
+    """
     What `nn.Linear` computes.
     14, 5 minutes: 03_a_model_from_scratch.ipynb#The-smallest-model:-one-linear-layer
     - Which side of x has to meet which side of the weight?
@@ -34,22 +29,16 @@ LINEAR = Exercise(
     Only the last dimension is multiplied; those before it stay.
         x @ weight.T => x.flatten(0, -2) @ weight.T
     """,
-    reference=linear,
     doubles=True,
     cases=lambda: [some_linear(1, 2), some_linear(4, 3), some_linear(2, 5, 4, outputs=6)],
 )
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(..., inputs), (outputs, inputs) and (outputs,) to (..., outputs)."""
+    return x @ weight.T + bias
 
 
-def linear_backward(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients by x, weight and bias, given that by the output y = x @ weight.T + bias.
-
-    x is (B, inputs), weight (outputs, inputs), gradient (B, outputs).
+@exercise(
     """
-    return gradient @ weight, gradient.T @ x, gradient.sum(0)
-
-
-LINEAR_BACKWARD = Exercise(
-    text="""
     What `backward()` computes for a linear layer, by hand.
     14, 15 minutes: 04_the_training_loop.ipynb#One-step-in-slow-motion
     - Write one output as a sum, and ask what each factor in it gets.
@@ -64,7 +53,6 @@ LINEAR_BACKWARD = Exercise(
     The gradients of the batch add up in the weight: a sum, no mean.
         gradient.T @ x => gradient.T @ x / len(x)
     """,
-    reference=linear_backward,
     gradients=(),
     doubles=True,
     cases=lambda: [
@@ -73,23 +61,12 @@ LINEAR_BACKWARD = Exercise(
         (numbers(5, 2), numbers(4, 2, seed=1), numbers(5, 4, seed=2)),
     ],
 )
+def linear_backward(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients by x, weight and bias, given that by the output y = x @ weight.T + bias.
 
-
-class Relu(torch.autograd.Function):
-    """max(x, 0) with its backward: `forward(ctx, x)` and `backward(ctx, gradient)`.
-
-    The gradient passes where x is above 0, and is 0 elsewhere.
+    x is (B, inputs), weight (outputs, inputs), gradient (B, outputs).
     """
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return gradient * (x > 0)
+    return gradient @ weight, gradient.T @ x, gradient.sum(0)
 
 
 def describe_function(solution: type, *shape: int) -> Facts:
@@ -104,8 +81,8 @@ def describe_function(solution: type, *shape: int) -> Facts:
     return {"out": out.detach(), "gradient": gradient, "once more": again, "a Function": function}
 
 
-RELU_FUNCTION = Exercise(
-    text="""
+@exercise(
+    """
     ReLU as a function of one's own for autograd, forward and backward.
     14, 10 minutes: 04_the_training_loop.ipynb#One-step-in-slow-motion
     - What does backward have to know of the forward pass, and who keeps it?
@@ -123,7 +100,6 @@ RELU_FUNCTION = Exercise(
         return x.clamp(min=0) => return x.abs()
     """,
     name="relu_function",
-    reference=Relu,
     stub='''
 class Relu(torch.autograd.Function):
     """max(x, 0); the gradient passes where x is above 0, and is 0 elsewhere."""
@@ -139,21 +115,21 @@ class Relu(torch.autograd.Function):
     cases=lambda: [(3,), (2, 3), (2, 2, 4)],
     run=describe_function,
 )
+class Relu(torch.autograd.Function):
+    """max(x, 0) with its backward: `forward(ctx, x)` and `backward(ctx, gradient)`.
 
-
-class LearnedRelu(nn.Module):
-    """x where it is positive, else x times a learned slope, one a channel, 0.25 at first.
-
-    (B, channels, ...) to the same; the only parameter is `weight`, (channels,).
+    The gradient passes where x is above 0, and is 0 elsewhere.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), 0.25))
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        slope = self.weight.view(-1, *[1] * (x.ndim - 2))
-        return torch.where(x > 0, x, slope * x)
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * (x > 0)
 
 
 def describe_activation(build: Solution, channels: int, *sides: int) -> Facts:
@@ -168,8 +144,8 @@ def describe_activation(build: Solution, channels: int, *sides: int) -> Facts:
     return {"parameters at first": parameters, "out": out.detach(), "gradients": list(gradients)}
 
 
-LEARNED_RELU = Exercise(
-    text="""
+@exercise(
+    """
     An activation whose slope below 0 is learned, one a channel.
     14, 10 minutes: 03_a_model_from_scratch.ipynb#The-smallest-model:-one-linear-layer
     - What makes a tensor of a module one that an optimizer moves?
@@ -187,7 +163,6 @@ LEARNED_RELU = Exercise(
         x, slope * x => slope * x, x
     """,
     name="learned_relu",
-    reference=LearnedRelu,
     stub='''
 class LearnedRelu(nn.Module):
     """x where it is positive, else x times a learned slope, one a channel, 0.25 at first.
@@ -204,16 +179,23 @@ class LearnedRelu(nn.Module):
     cases=lambda: [(1,), (2, 3), (3, 4, 5)],
     run=describe_activation,
 )
+class LearnedRelu(nn.Module):
+    """x where it is positive, else x times a learned slope, one a channel, 0.25 at first.
+
+    (B, channels, ...) to the same; the only parameter is `weight`, (channels,).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        slope = self.weight.view(-1, *[1] * (x.ndim - 2))
+        return torch.where(x > 0, x, slope * x)
 
 
-def softmax(x: Tensor, dim: int) -> Tensor:
-    """Shares that are positive and sum to 1 along a dimension; safe for logits of 10000."""
-    powers = (x - x.amax(dim, keepdim=True)).exp()
-    return powers / powers.sum(dim, keepdim=True)
-
-
-SOFTMAX = Exercise(
-    text="""
+@exercise(
+    """
     Softmax along any dimension, safe for huge logits.
     14, 10 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
     - What may be subtracted from all logits of a row without changing the shares?
@@ -229,7 +211,6 @@ SOFTMAX = Exercise(
         return powers / powers.sum(dim, keepdim=True)
             => return (powers / powers.sum(dim, keepdim=True)).log()
     """,
-    reference=softmax,
     doubles=True,
     cases=lambda: [
         (torch.tensor([[1.0, 2.0, 3.0]]), 1),
@@ -238,20 +219,14 @@ SOFTMAX = Exercise(
         (numbers(2, 3, 4), 1),
     ],
 )
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """Shares that are positive and sum to 1 along a dimension; safe for logits of 10000."""
+    powers = (x - x.amax(dim, keepdim=True)).exp()
+    return powers / powers.sum(dim, keepdim=True)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B, classes) and (B,) to the mean of -log of the target's share, a scalar.
-
-    From exp, log, sum and max; safe for logits of 10000.
+@exercise(
     """
-    rest = logits - logits.amax(1, keepdim=True)
-    log_shares = rest - rest.exp().sum(1, keepdim=True).log()
-    return -log_shares.gather(1, targets[:, None]).mean()
-
-
-CROSS_ENTROPY = Exercise(
-    text="""
     Log-softmax and cross-entropy from exp, log and sum.
     14, 15 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
     - log(a / b) = log a - log b: which of the two logarithms need not be taken at all?
@@ -268,7 +243,6 @@ CROSS_ENTROPY = Exercise(
     Sum over the classes, not over the batch.
         rest.exp().sum(1, keepdim=True) => rest.exp().sum(0, keepdim=True)
     """,
-    reference=cross_entropy,
     doubles=True,
     cases=lambda: [
         (torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0])),
@@ -278,16 +252,14 @@ CROSS_ENTROPY = Exercise(
         (3 * numbers(6, 53), torch.arange(6)),
     ],
 )
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B, classes) and (B,) to the mean of -log of the target's share, a scalar.
 
-
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Zero each number with probability p < 1, and divide the others by 1 - p.
-
-    In evaluation nothing changes.
+    From exp, log, sum and max; safe for logits of 10000.
     """
-    if not training:
-        return x
-    return x * (torch.rand_like(x) >= p) / (1 - p)
+    rest = logits - logits.amax(1, keepdim=True)
+    log_shares = rest - rest.exp().sum(1, keepdim=True).log()
+    return -log_shares.gather(1, targets[:, None]).mean()
 
 
 def describe_dropout(solution: Solution, p: float, *shape: int) -> Facts:
@@ -314,8 +286,8 @@ def describe_dropout(solution: Solution, p: float, *shape: int) -> Facts:
     }
 
 
-DROPOUT = Exercise(
-    text="""
+@exercise(
+    """
     Dropout in training and in evaluation.
     14, 10 minutes: 04_the_training_loop.ipynb#Training-mode-and-evaluation-mode
     - How is a random number for each number of x drawn, and what stays the same on average?
@@ -332,17 +304,17 @@ DROPOUT = Exercise(
     The same random number for every row is no independence.
         torch.rand_like(x) => torch.rand_like(x[0])
     """,
-    reference=dropout,
     cases=lambda: [(0.0, 4, 5), (0.2, 100, 60), (0.5, 40, 3, 50)],
     run=describe_dropout,
 )
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero each number with probability p < 1, and divide the others by 1 - p.
 
-
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Normalise each vector of the last dimension, (..., D), then times weight, plus bias, (D,)."""
-    mean = x.mean(-1, keepdim=True)
-    variance = (x - mean).square().mean(-1, keepdim=True)
-    return (x - mean) / (variance + eps).sqrt() * weight + bias
+    In evaluation nothing changes.
+    """
+    if not training:
+        return x
+    return x * (torch.rand_like(x) >= p) / (1 - p)
 
 
 def some_norm(*shape: int, eps: float = 1e-5, far: float = 0.0) -> tuple[Tensor, ...]:
@@ -350,8 +322,8 @@ def some_norm(*shape: int, eps: float = 1e-5, far: float = 0.0) -> tuple[Tensor,
     return numbers(*shape) + far, 1 + numbers(width, seed=1) / 4, numbers(width, seed=2), eps
 
 
-LAYER_NORM = Exercise(
-    text="""
+@exercise(
+    """
     Layer norm, and what it takes the mean over.
     14, 10 minutes: 09_architectures.ipynb#ConvNeXt:-a-convolution-in-a-transformer's-clothes
     - Which numbers share a mean: those of a picture, or those of a batch?
@@ -369,36 +341,21 @@ LAYER_NORM = Exercise(
     The mean has to go, too.
         return (x - mean) / => return x /
     """,
-    reference=layer_norm,
     doubles=True,
     cases=lambda: [some_norm(1, 3), some_norm(4, 4), some_norm(2, 3, 5, eps=0.1, far=10.0)],
 )
-
-
-def max_pool(x: Tensor, size: int) -> Tensor:
-    """The largest of each size by size square: (B, C, H, W) to (B, C, H // size, W // size).
-
-    Rows and columns that fill no square are left out.
-    """
-    height, width = (side // size for side in x.shape[2:])
-    x = x[:, :, : height * size, : width * size]
-    return x.unflatten(3, (width, size)).unflatten(2, (height, size)).amax((3, 5))
-
-
-def average_pool(x: Tensor, size: int) -> Tensor:
-    """The mean of each size by size square: (B, C, H, W) to (B, C, H // size, W // size).
-
-    Rows and columns that fill no square are left out.
-    """
-    height, width = (side // size for side in x.shape[2:])
-    x = x[:, :, : height * size, : width * size]
-    return x.unflatten(3, (width, size)).unflatten(2, (height, size)).mean((3, 5))
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalise each vector of the last dimension, (..., D), then times weight, plus bias, (D,)."""
+    mean = x.mean(-1, keepdim=True)
+    variance = (x - mean).square().mean(-1, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt() * weight + bias
 
 
 POOLED = [((1, 1, 2, 2), 2), ((1, 2, 4, 6), 2), ((2, 1, 7, 5), 2), ((1, 3, 9, 6), 3)]
 
-MAX_POOL = Exercise(
-    text="""
+
+@exercise(
+    """
     Max pooling without `F.max_pool2d`.
     14, 10 minutes: 03_a_model_from_scratch.ipynb#Pooling
     - H is squares times size. What shape makes each square two dimensions of its own?
@@ -414,12 +371,20 @@ MAX_POOL = Exercise(
     Numbers may all be negative: there is no zero among them.
         .amax((3, 5)) => .amax((3, 5)).relu()
     """,
-    reference=max_pool,
     cases=lambda: [(numbers(*shape) - 2, size) for shape, size in POOLED],
 )
+def max_pool(x: Tensor, size: int) -> Tensor:
+    """The largest of each size by size square: (B, C, H, W) to (B, C, H // size, W // size).
 
-AVERAGE_POOL = Exercise(
-    text="""
+    Rows and columns that fill no square are left out.
+    """
+    height, width = (side // size for side in x.shape[2:])
+    x = x[:, :, : height * size, : width * size]
+    return x.unflatten(3, (width, size)).unflatten(2, (height, size)).amax((3, 5))
+
+
+@exercise(
+    """
     Average pooling without `F.avg_pool2d`.
     14, 10 minutes: 03_a_model_from_scratch.ipynb#Pooling
     - H is squares times size. What shape makes each square two dimensions of its own?
@@ -435,18 +400,20 @@ AVERAGE_POOL = Exercise(
         unflatten(3, (width, size)).unflatten(2, (height, size))
             => reshape(*x.shape[:2], size, height, size, width).permute(0, 1, 3, 2, 5, 4)
     """,
-    reference=average_pool,
     cases=lambda: [(numbers(*shape), size) for shape, size in POOLED],
 )
+def average_pool(x: Tensor, size: int) -> Tensor:
+    """The mean of each size by size square: (B, C, H, W) to (B, C, H // size, W // size).
+
+    Rows and columns that fill no square are left out.
+    """
+    height, width = (side // size for side in x.shape[2:])
+    x = x[:, :, : height * size, : width * size]
+    return x.unflatten(3, (width, size)).unflatten(2, (height, size)).mean((3, 5))
 
 
-def gelu(x: Tensor) -> Tensor:
-    """x times the share of the normal distribution below it, exactly (arXiv:1606.08415)."""
-    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
-
-
-GELU = Exercise(
-    text="""
+@exercise(
+    """
     GELU by its formula, not by the tanh that comes close.
     14, 5 minutes: 09_architectures.ipynb#ConvNeXt:-a-convolution-in-a-transformer's-clothes
     - ReLU multiplies by 0 or 1. By what does GELU multiply?
@@ -461,19 +428,12 @@ GELU = Exercise(
     The tanh comes close; the exact one was asked for.
         torch.erf(x / math.sqrt(2)) => torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     """,
-    reference=gelu,
     doubles=True,
     cases=lambda: [(torch.tensor([-1.0, 0.0, 1.0]),), (3 * numbers(4, 5),), (torch.tensor([9e3]),)],
 )
-
-
-def kaiming_normal(weight: Tensor) -> None:
-    """Fill a weight (outputs, inputs, ...) in place with normal numbers for layers before a ReLU.
-
-    Their standard deviation is √(2 / n), n being how many numbers make one output.
-    """
-    with torch.no_grad():
-        weight.normal_(std=math.sqrt(2 / weight[0].numel()))
+def gelu(x: Tensor) -> Tensor:
+    """x times the share of the normal distribution below it, exactly (arXiv:1606.08415)."""
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
 def describe_filling(solution: Solution, *shape: int) -> Facts:
@@ -494,8 +454,8 @@ def describe_filling(solution: Solution, *shape: int) -> Facts:
     }
 
 
-KAIMING_NORMAL = Exercise(
-    text="""
+@exercise(
+    """
     The initialisation after which signals keep their size through ReLUs.
     14, 10 minutes: 03_a_model_from_scratch.ipynb#First-test:-the-loss-before-training
     - The variance of a sum of n products is n times that of one.
@@ -513,26 +473,16 @@ KAIMING_NORMAL = Exercise(
         weight.normal_(std=math.sqrt(2 / weight[0].numel()))
             => weight.uniform_(-1, 1).mul_(math.sqrt(6 / weight[0].numel()))
     """,
-    reference=kaiming_normal,
     cases=lambda: [(200, 50), (64, 16, 3, 3), (30, 400)],
     run=describe_filling,
 )
+def kaiming_normal(weight: Tensor) -> None:
+    """Fill a weight (outputs, inputs, ...) in place with normal numbers for layers before a ReLU.
 
-
-class SqueezeAndExcite(nn.Module):
-    """Channels (B, C, H, W) weighed by what the whole picture holds (arXiv:1709.01507).
-
-    Mean over all places; Linear C to C // ratio; ReLU; Linear back; sigmoid; times the input.
+    Their standard deviation is √(2 / n), n being how many numbers make one output.
     """
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // ratio)
-        self.excite = nn.Linear(channels // ratio, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights = self.excite(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
-        return x * weights[:, :, None, None]
+    with torch.no_grad():
+        weight.normal_(std=math.sqrt(2 / weight[0].numel()))
 
 
 def describe_block(build: Solution, *arguments: int) -> Facts:
@@ -559,8 +509,8 @@ def block_stub(name: str, text: str, arguments: str) -> str:
     )
 
 
-SQUEEZE_AND_EXCITE = Exercise(
-    text="""
+@exercise(
+    """
     A gate on each channel, set by the whole picture.
     14, 15 minutes: 09_architectures.ipynb#EfficientNet:-grow-in-all-directions
     - One number a channel goes in, one number a channel comes out.
@@ -578,7 +528,6 @@ SQUEEZE_AND_EXCITE = Exercise(
         return x * weights[:, :, None, None] => return x + x * weights[:, :, None, None]
     """,
     name="squeeze_and_excite",
-    reference=SqueezeAndExcite,
     stub=block_stub(
         "SqueezeAndExcite",
         "Mean over places; Linear to channels // ratio; ReLU; Linear back; sigmoid; times x.",
@@ -587,28 +536,24 @@ SQUEEZE_AND_EXCITE = Exercise(
     cases=lambda: [(2, 1), (8, 4), (6, 2)],
     run=describe_block,
 )
+class SqueezeAndExcite(nn.Module):
+    """Channels (B, C, H, W) weighed by what the whole picture holds (arXiv:1709.01507).
 
-
-class DepthwiseSeparable(nn.Module):
-    """A 3 by 3 convolution for each channel by itself, then a 1 by 1 one over all channels.
-
-    Neither has a bias; each is followed by batch norm and ReLU; the first has the stride.
+    Mean over all places; Linear C to C // ratio; ReLU; Linear back; sigmoid; times the input.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, channels: int, ratio: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.squeeze = nn.Linear(channels, channels // ratio)
+        self.excite = nn.Linear(channels // ratio, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm1(self.depthwise(x)))
-        return F.relu(self.norm2(self.pointwise(x)))
+        weights = self.excite(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
+        return x * weights[:, :, None, None]
 
 
-DEPTHWISE_SEPARABLE = Exercise(
-    text="""
+@exercise(
+    """
     A convolution split into one over places and one over channels.
     14, 15 minutes: 09_architectures.ipynb#MobileNet:-split-the-convolution
     - How many numbers does a kernel have that sees one channel only?
@@ -627,7 +572,6 @@ DEPTHWISE_SEPARABLE = Exercise(
         x = F.relu(self.norm1(self.depthwise(x))) => x = self.norm1(self.depthwise(x))
     """,
     name="depthwise_separable",
-    reference=DepthwiseSeparable,
     stub=block_stub(
         "DepthwiseSeparable",
         "3 by 3 a channel with the stride, norm, ReLU; 1 by 1 over all, norm, ReLU; no biases.",
@@ -636,21 +580,26 @@ DEPTHWISE_SEPARABLE = Exercise(
     cases=lambda: [(2, 2, 1), (4, 6, 1), (4, 8, 2)],
     run=describe_block,
 )
+class DepthwiseSeparable(nn.Module):
+    """A 3 by 3 convolution for each channel by itself, then a 1 by 1 one over all channels.
 
-
-def int8_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer whose weight goes through 8 bits: (B, inputs) to (B, outputs).
-
-    Each row of the weight has a scale, its largest absolute value over 127; q is the weight over
-    the scale, rounded, as int8. The result is scale * (x @ q.T) + bias.
+    Neither has a bias; each is followed by batch norm and ReLU; the first has the stride.
     """
-    scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-    q = (weight / scale).round().to(torch.int8)
-    return x @ q.to(x.dtype).T * scale.T + bias
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.depthwise(x)))
+        return F.relu(self.norm2(self.pointwise(x)))
 
 
-INT8_LINEAR = Exercise(
-    text="""
+@exercise(
+    """
     A linear layer with weights of 8 bits, a scale for each output.
     14, 15 minutes: 03_a_model_from_scratch.ipynb#The-smallest-model:-one-linear-layer
     - Which whole numbers does int8 hold, and which weight is to become the largest?
@@ -669,7 +618,6 @@ INT8_LINEAR = Exercise(
     This is the layer as it was: the weight has to go through 8 bits.
         x @ q.to(x.dtype).T * scale.T => x @ weight.T
     """,
-    reference=int8_linear,
     gradients=(),
     cases=lambda: [
         (numbers(1, 2), torch.tensor([[1.0, 0.3], [0.01, -0.002]]), torch.zeros(2)),
@@ -678,3 +626,12 @@ INT8_LINEAR = Exercise(
         (numbers(3, 4), numbers(3, 4) * torch.tensor([[1e-3], [1.0], [1e3]]), numbers(3)),
     ],
 )
+def int8_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer whose weight goes through 8 bits: (B, inputs) to (B, outputs).
+
+    Each row of the weight has a scale, its largest absolute value over 127; q is the weight over
+    the scale, rounded, as int8. The result is scale * (x @ q.T) + bias.
+    """
+    scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    q = (weight / scale).round().to(torch.int8)
+    return x @ q.to(x.dtype).T * scale.T + bias

@@ -5,16 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from helpers.study.exercises.exercise import Exercise, Solution, numbers
+from helpers.study.exercises.exercise import Solution, exercise, numbers
 
 
-def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """(B,) class numbers to (B, classes) of float32: 1 at the target, else 0."""
-    return (targets[:, None] == torch.arange(classes)).float()
-
-
-ONE_HOT = Exercise(
-    text="""
+@exercise(
+    """
     Class numbers as rows of 0 and 1, by one comparison and no loop.
     14, 5 minutes: 04_the_training_loop.ipynb
     - What does a comparison of a (B, 1) with a (classes,) tensor broadcast to?
@@ -29,7 +24,6 @@ ONE_HOT = Exercise(
     Classes count from 0.
         arange(classes) => arange(1, classes + 1)
     """,
-    reference=one_hot,
     dtypes=True,
     cases=lambda: [
         (torch.tensor([1]), 3),
@@ -38,15 +32,13 @@ ONE_HOT = Exercise(
         (torch.zeros(0, dtype=torch.int64), 3),
     ],
 )
+def one_hot(targets: Tensor, classes: int) -> Tensor:
+    """(B,) class numbers to (B, classes) of float32: 1 at the target, else 0."""
+    return (targets[:, None] == torch.arange(classes)).float()
 
 
-def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B, classes) and (B,) class numbers to the logit of each target, (B,)."""
-    return logits.gather(1, targets[:, None])[:, 0]
-
-
-TARGET_LOGITS = Exercise(
-    text="""
+@exercise(
+    """
     From each row of logits that of its target, by `gather`.
     14, 5 minutes: 04_the_training_loop.ipynb
     - gather needs an index with as many dimensions as the logits.
@@ -61,7 +53,6 @@ TARGET_LOGITS = Exercise(
     The largest logit is not always that of the target.
         logits.gather(1, targets[:, None])[:, 0] => logits.amax(1)
     """,
-    reference=target_logits,
     doubles=True,
     cases=lambda: [
         (numbers(1, 3), torch.tensor([2])),
@@ -69,16 +60,13 @@ TARGET_LOGITS = Exercise(
         (numbers(5, 53), torch.tensor([52, 0, 7, 7, 1])),
     ],
 )
+def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B, classes) and (B,) class numbers to the logit of each target, (B,)."""
+    return logits.gather(1, targets[:, None])[:, 0]
 
 
-def histogram(values: Tensor, bins: int) -> Tensor:
-    """(N,) whole numbers from 0 to bins - 1 to how often each occurs, (bins,) of int64."""
-    counts = torch.zeros(bins, dtype=torch.int64)
-    return counts.scatter_add(0, values, torch.ones_like(values))
-
-
-HISTOGRAM = Exercise(
-    text="""
+@exercise(
+    """
     How often each whole number occurs, by `scatter_add` and no loop.
     14, 10 minutes: 01_exploring_the_data.ipynb
     - Begin with a row of zeros. What has to be added, and where?
@@ -95,7 +83,6 @@ HISTOGRAM = Exercise(
     These are shares; counts were asked for.
         torch.ones_like(values)) => torch.ones_like(values)) / max(len(values), 1)
     """,
-    reference=histogram,
     cases=lambda: [
         (torch.tensor([1, 1, 0]), 3),
         (torch.tensor([2, 2, 2, 2]), 4),
@@ -103,15 +90,14 @@ HISTOGRAM = Exercise(
         (torch.arange(60) % 7, 9),
     ],
 )
+def histogram(values: Tensor, bins: int) -> Tensor:
+    """(N,) whole numbers from 0 to bins - 1 to how often each occurs, (bins,) of int64."""
+    counts = torch.zeros(bins, dtype=torch.int64)
+    return counts.scatter_add(0, values, torch.ones_like(values))
 
 
-def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
-    """(N, D) and (M, D) to the squared Euclidean distance of each pair, (N, M)."""
-    return (x[:, None] - y).square().sum(-1)
-
-
-PAIRWISE_DISTANCES = Exercise(
-    text="""
+@exercise(
+    """
     The squared distance of every row of one table to every row of another.
     14, 10 minutes: 05_evaluation.ipynb
     - How do (N, 1, D) and (M, D) broadcast?
@@ -128,7 +114,6 @@ PAIRWISE_DISTANCES = Exercise(
     The sum goes over the dimensions D, the last.
         .sum(-1) => .sum(1)
     """,
-    reference=pairwise_distances,
     doubles=True,
     cases=lambda: [
         (torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])),
@@ -137,16 +122,13 @@ PAIRWISE_DISTANCES = Exercise(
         (numbers(3, 1), numbers(5, 1, seed=1)),
     ],
 )
+def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
+    """(N, D) and (M, D) to the squared Euclidean distance of each pair, (N, M)."""
+    return (x[:, None] - y).square().sum(-1)
 
 
-def causal_mask(length: int) -> Tensor:
-    """(length, length) of bool: True where the row may look at the column, itself or before."""
-    place = torch.arange(length)
-    return place[:, None] >= place
-
-
-CAUSAL_MASK = Exercise(
-    text="""
+@exercise(
+    """
     The mask by which no position looks ahead.
     14, 5 minutes: 09_architectures.ipynb
     - The answer depends only on which of the two places comes first.
@@ -161,31 +143,17 @@ CAUSAL_MASK = Exercise(
     True is where it may look.
         place[:, None] >= place => ~(place[:, None] >= place)
     """,
-    reference=causal_mask,
     dtypes=True,
     cases=lambda: [(1,), (2,), (5,)],
 )
+def causal_mask(length: int) -> Tensor:
+    """(length, length) of bool: True where the row may look at the column, itself or before."""
+    place = torch.arange(length)
+    return place[:, None] >= place
 
 
-def to_patches(images: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) to (B, patches, C * size * size): row by row; in each, channels come first.
-
-    H and W are multiples of size.
+@exercise(
     """
-    x = images.unflatten(3, (-1, size)).unflatten(
-        2, (-1, size)
-    )  # (B, C, rows, size, columns, size)
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def from_patches(patches: Tensor, size: int, columns: int) -> Tensor:
-    """What `to_patches` made of (B, C, H, W) back to it; columns is how many patches a row has."""
-    x = patches.unflatten(2, (-1, size, size)).unflatten(1, (-1, columns))
-    return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-
-
-TO_PATCHES = Exercise(
-    text="""
     A picture cut into square patches, each laid out as a row.
     14, 15 minutes: 09_architectures.ipynb
     - H is rows times size, W is columns times size: split both first.
@@ -201,16 +169,25 @@ TO_PATCHES = Exercise(
     Within a patch its rows come before its columns.
         1, 3, 5) => 1, 5, 3)
     """,
-    reference=to_patches,
     cases=lambda: [
         (torch.arange(16.0).view(1, 1, 4, 4), 2),
         (numbers(2, 3, 4, 6), 2),
         (numbers(1, 2, 9, 3), 3),
     ],
 )
+def to_patches(images: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) to (B, patches, C * size * size): row by row; in each, channels come first.
 
-FROM_PATCHES = Exercise(
-    text="""
+    H and W are multiples of size.
+    """
+    x = images.unflatten(3, (-1, size)).unflatten(
+        2, (-1, size)
+    )  # (B, C, rows, size, columns, size)
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+@exercise(
+    """
     The patches of `to_patches` put together to pictures again.
     14, 15 minutes: 09_architectures.ipynb
     - It is `to_patches` read backwards.
@@ -226,19 +203,16 @@ FROM_PATCHES = Exercise(
     Channels come first in a patch: (C, size, size).
         unflatten(2, (-1, size, size)) => unflatten(2, (size, size, -1)).movedim(4, 2)
     """,
-    reference=from_patches,
     cases=lambda: [
         (torch.arange(16.0).view(1, 4, 4), 2, 2),
         (numbers(2, 6, 12), 2, 3),
         (numbers(1, 3, 18), 3, 1),
     ],
 )
-
-
-def sliding_windows(x: Tensor, size: int, step: int) -> Tensor:
-    """(N,) to all windows (count, size) that begin every `step` numbers; a view, no copy."""
-    count = (len(x) - size) // step + 1
-    return x.as_strided((count, size), (step * x.stride(0), x.stride(0)), x.storage_offset())
+def from_patches(patches: Tensor, size: int, columns: int) -> Tensor:
+    """What `to_patches` made of (B, C, H, W) back to it; columns is how many patches a row has."""
+    x = patches.unflatten(2, (-1, size, size)).unflatten(1, (-1, columns))
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def describe_view(solution: Solution, length: int, size: int, step: int) -> dict:
@@ -250,8 +224,8 @@ def describe_view(solution: Solution, length: int, size: int, step: int) -> dict
     return {"windows": before, "after a number of x has changed": windows}
 
 
-SLIDING_WINDOWS = Exercise(
-    text="""
+@exercise(
+    """
     All windows of a row of numbers as a view: not one number is copied.
     14, 10 minutes: 03_a_model_from_scratch.ipynb
     - A tensor is memory, a shape and strides: two rows may share memory.
@@ -270,24 +244,13 @@ SLIDING_WINDOWS = Exercise(
     The windows do not overlap, and should.
         step * x.stride(0) => size * x.stride(0)
     """,
-    reference=sliding_windows,
     cases=lambda: [(3, 2, 1), (7, 3, 2), (8, 3, 1), (4, 4, 1)],
     run=describe_view,
 )
-
-
-def mean_and_variance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Batches (B, D), each seen once, to the mean and the variance of all rows, both (D,).
-
-    The variance is the biased one, divided by N. The numbers may be far from 0: 10000 and 10001.
-    """
-    count, mean, squares = 0, 0.0, 0.0  # squares: summed squared distances from the mean.
-    for x in batches:
-        here, far = x.mean(0), x.mean(0) - mean
-        total = count + len(x)
-        squares = squares + (x - here).square().sum(0) + far**2 * count * len(x) / total
-        mean, count = mean + far * len(x) / total, total
-    return mean, squares / count
+def sliding_windows(x: Tensor, size: int, step: int) -> Tensor:
+    """(N,) to all windows (count, size) that begin every `step` numbers; a view, no copy."""
+    count = (len(x) - size) // step + 1
+    return x.as_strided((count, size), (step * x.stride(0), x.stride(0)), x.storage_offset())
 
 
 def describe_moments(solution: Solution, sizes: list[int], far: float) -> dict:
@@ -301,8 +264,8 @@ def describe_moments(solution: Solution, sizes: list[int], far: float) -> dict:
     return {f"{name} within 0.01": bool((x - y).abs().max() < 0.01) for x, y, name in pairs}
 
 
-MEAN_AND_VARIANCE = Exercise(
-    text="""
+@exercise(
+    """
     Mean and variance of numbers that pass by once, batch by batch.
     14, 20 minutes: 02_datasets_and_data_loaders.ipynb
     - mean(x**2) - mean(x)**2 loses all digits far from 0. What can be added up instead?
@@ -317,7 +280,18 @@ MEAN_AND_VARIANCE = Exercise(
     This is the standard deviation: the root was not asked for.
         squares / count => (squares / count) ** 0.5
     """,
-    reference=mean_and_variance,
     cases=lambda: [([2], 0.0), ([3, 3], 0.0), ([4, 1, 2], 1.0), ([40, 40, 7], 10_000.0)],
     run=describe_moments,
 )
+def mean_and_variance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Batches (B, D), each seen once, to the mean and the variance of all rows, both (D,).
+
+    The variance is the biased one, divided by N. The numbers may be far from 0: 10000 and 10001.
+    """
+    count, mean, squares = 0, 0.0, 0.0  # squares: summed squared distances from the mean.
+    for x in batches:
+        here, far = x.mean(0), x.mean(0) - mean
+        total = count + len(x)
+        squares = squares + (x - here).square().sum(0) + far**2 * count * len(x) / total
+        mean, count = mean + far * len(x) / total, total
+    return mean, squares / count

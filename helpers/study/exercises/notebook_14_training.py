@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from helpers.study.exercises.exercise import Exercise, Facts, Solution, fill, numbers, state_of
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -27,16 +27,6 @@ def tiny_model() -> nn.Module:
 
 def some_batches(*sizes: int, seed: int = 0) -> Batches:
     return [(numbers(n, 3, seed=n + seed), torch.arange(n) % 2) for n in sizes]
-
-
-def step(model: nn.Module, images: Tensor, targets: Tensor, optimizer: Optimizer) -> float:
-    """One training step on a batch, by cross-entropy; returns the loss before it, a float."""
-    model.train()
-    loss = F.cross_entropy(model(images), targets)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
 
 
 def describe_step(solution: Solution, count: int, steps: int) -> Facts:
@@ -59,8 +49,8 @@ def describe_trained(model: nn.Module, losses: Sequence[float]) -> Facts:
     return {"losses": [float(loss) for loss in losses], "floats": floats, **kept}
 
 
-STEP = Exercise(
-    text="""
+@exercise(
+    """
     The five lines: one step of training.
     14, 5 minutes: 04_the_training_loop.ipynb#One-step-in-slow-motion
     - Which lines fill gradients, which read them, and which drop them?
@@ -78,12 +68,54 @@ STEP = Exercise(
         return loss.item() => return loss
     """,
     name="training_step",
-    reference=step,
     cases=lambda: [(4, 1), (6, 3), (2, 2)],
     run=describe_step,
 )
+def step(model: nn.Module, images: Tensor, targets: Tensor, optimizer: Optimizer) -> float:
+    """One training step on a batch, by cross-entropy; returns the loss before it, a float."""
+    model.train()
+    loss = F.cross_entropy(model(images), targets)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
+def describe_epochs(solution: Solution, sizes: Sequence[int], smoothing: float) -> Facts:
+    """Two epochs, each of a model in evaluation mode and with gradients of something else."""
+    model = tiny_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    losses = []
+    for number in range(2):
+        model.eval()(numbers(4, 3)).sum().backward()
+        loader = iter(some_batches(*sizes, seed=number))
+        losses.append(solution(model, loader, loss_function, optimizer))
+    return describe_trained(model, losses)
+
+
+@exercise(
+    """
+    One epoch over a loader, and its mean loss.
+    14, 10 minutes: 04_the_training_loop.ipynb#From-the-loop-to-`fit`
+    - What belongs to the epoch, what to each batch, and what does a small last batch count?
+    - train(); per batch loss, zero_grad, backward, step; sum of loss * pictures / sum of pictures
+    - The five lines in a loop, two running sums, their quotient at the end.
+    A small last batch counts less: weigh each loss by its pictures.
+        total += loss.item() * len(targets) => total += loss.item()
+        count += len(targets) => count += 1
+    Gradients add up: clear those of the batch before.
+        optimizer.zero_grad() =>
+    Batch norm and dropout are in evaluation mode.
+        model.train() =>
+    The loss function was given: it need not be plain cross-entropy.
+        loss_function(model => F.cross_entropy(model
+    step() moves by what backward() has found, so backward() comes first.
+        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
+    """,
+    cases=lambda: [([4], 0.0), ([6, 6], 0.0), ([8, 8, 3], 0.2)],
+    run=describe_epochs,
+)
 def epoch(
     model: nn.Module, loader: Iterable, loss_function: nn.Module, optimizer: Optimizer
 ) -> float:
@@ -103,62 +135,6 @@ def epoch(
     return total / count
 
 
-def describe_epochs(solution: Solution, sizes: Sequence[int], smoothing: float) -> Facts:
-    """Two epochs, each of a model in evaluation mode and with gradients of something else."""
-    model = tiny_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
-    loss_function = nn.CrossEntropyLoss(label_smoothing=smoothing)
-    losses = []
-    for number in range(2):
-        model.eval()(numbers(4, 3)).sum().backward()
-        loader = iter(some_batches(*sizes, seed=number))
-        losses.append(solution(model, loader, loss_function, optimizer))
-    return describe_trained(model, losses)
-
-
-EPOCH = Exercise(
-    text="""
-    One epoch over a loader, and its mean loss.
-    14, 10 minutes: 04_the_training_loop.ipynb#From-the-loop-to-`fit`
-    - What belongs to the epoch, what to each batch, and what does a small last batch count?
-    - train(); per batch loss, zero_grad, backward, step; sum of loss * pictures / sum of pictures
-    - The five lines in a loop, two running sums, their quotient at the end.
-    A small last batch counts less: weigh each loss by its pictures.
-        total += loss.item() * len(targets) => total += loss.item()
-        count += len(targets) => count += 1
-    Gradients add up: clear those of the batch before.
-        optimizer.zero_grad() =>
-    Batch norm and dropout are in evaluation mode.
-        model.train() =>
-    The loss function was given: it need not be plain cross-entropy.
-        loss_function(model => F.cross_entropy(model
-    step() moves by what backward() has found, so backward() comes first.
-        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
-    """,
-    reference=epoch,
-    cases=lambda: [([4], 0.0), ([6, 6], 0.0), ([8, 8, 3], 0.2)],
-    run=describe_epochs,
-)
-
-
-def evaluate(model: nn.Module, loader: Iterable) -> dict[str, float]:
-    """`loss`, the mean cross-entropy over all samples, and `accuracy`; the model stays as it was.
-
-    That is, weights, statistics, and the mode that it was in.
-    """
-    mode = model.training
-    model.eval()
-    with torch.no_grad():
-        pairs = [(model(images), targets) for images, targets in loader]
-    model.train(mode)
-    logits, targets = (torch.cat(each) for each in zip(*pairs, strict=True))
-    right = logits.argmax(1) == targets
-    return {
-        "loss": F.cross_entropy(logits, targets).item(),
-        "accuracy": right.double().mean().item(),
-    }
-
-
 def describe_evaluation(solution: Solution, sizes: Sequence[int], training: bool) -> Facts:
     model = tiny_model()
     model(3 * numbers(40, 3) + 1)
@@ -167,8 +143,8 @@ def describe_evaluation(solution: Solution, sizes: Sequence[int], training: bool
     return {name: float(value) for name, value in result.items()} | {"model": state_of(model)}
 
 
-EVALUATE = Exercise(
-    text="""
+@exercise(
+    """
     Loss and accuracy of a whole split, the model left as it was.
     14, 10 minutes: 04_the_training_loop.ipynb#Training-mode-and-evaluation-mode
     - What in a model changes by being asked, and which switch is each for?
@@ -187,27 +163,25 @@ EVALUATE = Exercise(
         model.train(mode) => model.train()
     """,
     name="evaluate",
-    reference=evaluate,
     cases=lambda: [((8,), True), ((6, 6, 1), True), ((5, 2), False)],
     run=describe_evaluation,
 )
+def evaluate(model: nn.Module, loader: Iterable) -> dict[str, float]:
+    """`loss`, the mean cross-entropy over all samples, and `accuracy`; the model stays as it was.
 
-
-def keep_best(
-    model: nn.Module, train: Callable[[], object], measure: Callable[[], float], epochs: int
-) -> int:
-    """Train for some epochs, leave the model with the weights of the best, return which, from 1.
-
-    Calls `train` for an epoch, then `measure` for its accuracy; of equal ones the first counts.
+    That is, weights, statistics, and the mode that it was in.
     """
-    best, best_epoch, kept = -math.inf, 0, None
-    for number in range(1, epochs + 1):
-        train()
-        accuracy = measure()
-        if accuracy > best:
-            best, best_epoch, kept = accuracy, number, copy.deepcopy(model.state_dict())
-    model.load_state_dict(kept)
-    return best_epoch
+    mode = model.training
+    model.eval()
+    with torch.no_grad():
+        pairs = [(model(images), targets) for images, targets in loader]
+    model.train(mode)
+    logits, targets = (torch.cat(each) for each in zip(*pairs, strict=True))
+    right = logits.argmax(1) == targets
+    return {
+        "loss": F.cross_entropy(logits, targets).item(),
+        "accuracy": right.double().mean().item(),
+    }
 
 
 def describe_keeping(solution: Solution, accuracies: Sequence[float]) -> Facts:
@@ -228,8 +202,8 @@ def describe_keeping(solution: Solution, accuracies: Sequence[float]) -> Facts:
     return {"best epoch": best, "weights": state_of(model)["weights"], "asked": asked}
 
 
-KEEP_BEST = Exercise(
-    text="""
+@exercise(
+    """
     A training that ends with the weights of its best epoch.
     14, 15 minutes: 04_the_training_loop.ipynb#From-the-loop-to-`fit`
     - What does state_dict() hold: numbers, or the tensors that go on moving?
@@ -246,7 +220,6 @@ KEEP_BEST = Exercise(
     Every epoch is better than the best of none, also one of accuracy 0.
         , best_epoch, kept = -math.inf, 0, None => , best_epoch, kept = 0.0, 0, model.state_dict()
     """,
-    reference=keep_best,
     cases=lambda: [
         ((0.5,),),
         ((0.1, 0.5, 0.3),),
@@ -256,23 +229,27 @@ KEEP_BEST = Exercise(
     ],
     run=describe_keeping,
 )
+def keep_best(
+    model: nn.Module, train: Callable[[], object], measure: Callable[[], float], epochs: int
+) -> int:
+    """Train for some epochs, leave the model with the weights of the best, return which, from 1.
+
+    Calls `train` for an epoch, then `measure` for its accuracy; of equal ones the first counts.
+    """
+    best, best_epoch, kept = -math.inf, 0, None
+    for number in range(1, epochs + 1):
+        train()
+        accuracy = measure()
+        if accuracy > best:
+            best, best_epoch, kept = accuracy, number, copy.deepcopy(model.state_dict())
+    model.load_state_dict(kept)
+    return best_epoch
 
 
 def save(path: str, model: nn.Module, optimizer: Optimizer) -> None:
     """Write all that a training needs to go on: model, optimizer, PyTorch's random state."""
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(state | {"random": torch.get_rng_state()}, path)
-
-
-def resume(path: str, model: nn.Module, optimizer: Optimizer) -> None:
-    """Go on from what `save(path, model, optimizer)` wrote, as if there had been no break.
-
-    It holds "model", "optimizer" and "random", the state of PyTorch's random numbers.
-    """
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
 
 
 def describe_resuming(solution: Solution, steps: int, kind: type[Optimizer]) -> Facts:
@@ -296,8 +273,8 @@ def describe_resuming(solution: Solution, steps: int, kind: type[Optimizer]) -> 
     return {"drawn": drawn, "losses": losses, "rate": rate, "model": state_of(other)["weights"]}
 
 
-RESUME = Exercise(
-    text="""
+@exercise(
+    """
     A training goes on from a file as if it had never stopped.
     14, 10 minutes: 04_the_training_loop.ipynb#A-resumed-training-is-the-same-training
     - Which things beside the weights decide what the next step does?
@@ -312,21 +289,18 @@ RESUME = Exercise(
     The same seed is not the same state: it goes on from where it was.
         torch.set_rng_state(state["random"]) => torch.manual_seed(0)
     """,
-    reference=resume,
     cases=lambda: [(1, torch.optim.SGD), (3, torch.optim.Adam)],
     run=describe_resuming,
 )
+def resume(path: str, model: nn.Module, optimizer: Optimizer) -> None:
+    """Go on from what `save(path, model, optimizer)` wrote, as if there had been no break.
 
-
-def freeze(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """The same model, of which what is inside the named modules can no longer move.
-
-    Neither weights nor the statistics of batch norms, also after `model.train()`; all else can.
+    It holds "model", "optimizer" and "random", the state of PyTorch's random numbers.
     """
-    for name in names:
-        part = model.get_submodule(name).requires_grad_(False).eval()
-        part.train = lambda mode=True, part=part: part
-    return model
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
 
 
 def describe_freezing(solution: Solution, names: Sequence[str]) -> Facts:
@@ -350,8 +324,8 @@ def describe_freezing(solution: Solution, names: Sequence[str]) -> Facts:
     return {"moved": moved, "the same model": model is given}
 
 
-FREEZE = Exercise(
-    text="""
+@exercise(
+    """
     Parts of a model that stay as they are, whatever is called afterwards.
     14, 15 minutes: 06_pretrained_models.ipynb#Freezing,-and-what-batch-norm-does-meanwhile
     - Two things of a module move in training: by the optimizer, and without it.
@@ -366,24 +340,18 @@ FREEZE = Exercise(
     Each of the names counts.
         for name in names: => for name in names[:1]:
     """,
-    reference=freeze,
     cases=lambda: [(["body"],), (["body", "neck"],), (["neck.1"],)],
     run=describe_freezing,
 )
+def freeze(model: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The same model, of which what is inside the named modules can no longer move.
 
-
-def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move each weight of `average` in place: decay times itself plus 1 - decay times the model's.
-
-    So do the running statistics of batch norms; counters, which are whole numbers, are copied.
+    Neither weights nor the statistics of batch norms, also after `model.train()`; all else can.
     """
-    with torch.no_grad():
-        pairs = zip(average.state_dict().values(), model.state_dict().values(), strict=True)
-        for ours, theirs in pairs:
-            if ours.is_floating_point():
-                ours.lerp_(theirs, 1 - decay)
-            else:
-                ours.copy_(theirs)
+    for name in names:
+        part = model.get_submodule(name).requires_grad_(False).eval()
+        part.train = lambda mode=True, part=part: part
+    return model
 
 
 def describe_average(solution: Solution, decay: float, updates: int) -> Facts:
@@ -397,8 +365,8 @@ def describe_average(solution: Solution, decay: float, updates: int) -> Facts:
     return {"average": state_of(average), "model": state_of(model)}
 
 
-UPDATE_AVERAGE = Exercise(
-    text="""
+@exercise(
+    """
     One update of a moving average of a model's weights.
     14, 10 minutes: 06_pretrained_models.ipynb#An-average-of-the-weights
     - What does state_dict() hold beside weights?
@@ -415,30 +383,29 @@ UPDATE_AVERAGE = Exercise(
     The model stays as it is: it is the average that moves.
         ours.lerp_(theirs, 1 - decay) => theirs.lerp_(ours, decay)
     """,
-    reference=update_average,
     cases=lambda: [(0.5, 1), (0.9, 3), (0.0, 1)],
     run=describe_average,
 )
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move each weight of `average` in place: decay times itself plus 1 - decay times the model's.
 
-
-def warm_cosine(step: int, warmup: int, steps: int) -> float:
-    """The factor of the rate in step 0 .. steps - 1: (step + 1) / warmup, then half a wave to 0.
-
-    The wave begins at 1 in step `warmup`, reaches 0 in step `steps`, and stays there; warmup may
-    be 0.
+    So do the running statistics of batch norms; counters, which are whole numbers, are copied.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    share = min(1.0, (step - warmup) / (steps - warmup))
-    return (1 + math.cos(math.pi * share)) / 2
+    with torch.no_grad():
+        pairs = zip(average.state_dict().values(), model.state_dict().values(), strict=True)
+        for ours, theirs in pairs:
+            if ours.is_floating_point():
+                ours.lerp_(theirs, 1 - decay)
+            else:
+                ours.copy_(theirs)
 
 
 def describe_warm_cosine(solution: Solution, warmup: int, steps: int) -> list[float]:
     return [float(solution(step, warmup, steps)) for step in range(steps + 3)]
 
 
-WARM_COSINE = Exercise(
-    text="""
+@exercise(
+    """
     The schedule that most trainings use: up evenly, then down along half a wave.
     14, 10 minutes: 08_learning_rate_schedules.ipynb#Where-a-warm-up-is-needed
     - Two pieces: which steps belong to which?
@@ -456,18 +423,19 @@ WARM_COSINE = Exercise(
     This is a straight line.
         (1 + math.cos(math.pi * share)) / 2 => 1 - share
     """,
-    reference=warm_cosine,
     cases=lambda: [(0, 4), (2, 6), (5, 30), (1, 2)],
     run=describe_warm_cosine,
 )
+def warm_cosine(step: int, warmup: int, steps: int) -> float:
+    """The factor of the rate in step 0 .. steps - 1: (step + 1) / warmup, then half a wave to 0.
 
-
-def mixup(images: Tensor, targets: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Each picture mixed with another: `share` of it, the rest from picture order[i].
-
-    images (B, C, H, W), targets (B, classes) of probabilities, order (B,) indices; both mixed.
+    The wave begins at 1 in step `warmup`, reaches 0 in step `steps`, and stays there; warmup may
+    be 0.
     """
-    return images.lerp(images[order], 1 - share), targets.lerp(targets[order], 1 - share)
+    if step < warmup:
+        return (step + 1) / warmup
+    share = min(1.0, (step - warmup) / (steps - warmup))
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 def some_pictures(count: int, share: float, *rest: int) -> tuple[Any, ...]:
@@ -476,8 +444,8 @@ def some_pictures(count: int, share: float, *rest: int) -> tuple[Any, ...]:
     return numbers(count, 2, 4, 6), targets, share, order, *rest
 
 
-MIXUP = Exercise(
-    text="""
+@exercise(
+    """
     MixUp of pictures and targets.
     14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
     - What is mixed beside the pictures?
@@ -493,24 +461,14 @@ MIXUP = Exercise(
     The two shares sum to 1.
         images.lerp(images[order], 1 - share) => share * images + images[order]
     """,
-    reference=mixup,
     cases=lambda: [some_pictures(1, 0.7), some_pictures(3, 1.0), some_pictures(4, 0.3)],
 )
+def mixup(images: Tensor, targets: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Each picture mixed with another: `share` of it, the rest from picture order[i].
 
-
-def cutmix(
-    images: Tensor, targets: Tensor, order: Tensor, top: int, left: int, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    """A rectangle of each picture i replaced by that of picture order[i]; targets by area.
-
-    images (B, C, H, W), which stay as they are; targets (B, classes) of probabilities. What of the
-    rectangle lies outside of the picture does not count.
+    images (B, C, H, W), targets (B, classes) of probabilities, order (B,) indices; both mixed.
     """
-    mixed = images.clone()
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    mixed[:, :, rows, columns] = images[order][:, :, rows, columns]
-    share = mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()
-    return mixed, targets.lerp(targets[order], share)
+    return images.lerp(images[order], 1 - share), targets.lerp(targets[order], 1 - share)
 
 
 def some_cut(count: int, *rectangle: int) -> tuple[Any, ...]:
@@ -518,8 +476,8 @@ def some_cut(count: int, *rectangle: int) -> tuple[Any, ...]:
     return images[:, : 1 + count % 2], targets, order, *rectangle
 
 
-CUTMIX = Exercise(
-    text="""
+@exercise(
+    """
     CutMix of pictures and targets.
     14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
     - What share of the picture has changed its owner?
@@ -537,7 +495,6 @@ CUTMIX = Exercise(
     The rectangle comes from the same place of the other picture.
         images[order][:, :, rows, columns] => images[order].flip(3)[:, :, rows, columns]
     """,
-    reference=cutmix,
     cases=lambda: [
         some_cut(1, 0, 0, 2, 3),
         some_cut(2, 0, 0, 2, 3),
@@ -545,19 +502,23 @@ CUTMIX = Exercise(
         some_cut(3, 2, 4, 5, 5),
     ],
 )
+def cutmix(
+    images: Tensor, targets: Tensor, order: Tensor, top: int, left: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """A rectangle of each picture i replaced by that of picture order[i]; targets by area.
 
-
-def huber(found: Tensor, wanted: Tensor, delta: float) -> Tensor:
-    """The mean of d² / 2 where |d| <= delta, else of delta * (|d| - delta / 2), a scalar.
-
-    d = found - wanted, tensors of one shape.
+    images (B, C, H, W), which stay as they are; targets (B, classes) of probabilities. What of the
+    rectangle lies outside of the picture does not count.
     """
-    gap = (found - wanted).abs()
-    return torch.where(gap <= delta, gap**2 / 2, delta * (gap - delta / 2)).mean()
+    mixed = images.clone()
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    mixed[:, :, rows, columns] = images[order][:, :, rows, columns]
+    share = mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()
+    return mixed, targets.lerp(targets[order], share)
 
 
-HUBER = Exercise(
-    text="""
+@exercise(
+    """
     A square near 0 and a straight line far away: the loss that outliers cannot pull.
     14, 5 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
     - Where do the two pieces meet, and with which slope?
@@ -574,27 +535,23 @@ HUBER = Exercise(
     The mean was asked for.
         .mean() => .sum()
     """,
-    reference=huber,
     cases=lambda: [
         (torch.tensor([0.5]), torch.tensor([0.0]), 1.0),
         (torch.tensor([3.0, -4.0]), torch.tensor([0.0, 0.0]), 1.0),
         (3 * numbers(4, 3), numbers(4, 3, seed=1), 0.7),
     ],
 )
+def huber(found: Tensor, wanted: Tensor, delta: float) -> Tensor:
+    """The mean of d² / 2 where |d| <= delta, else of delta * (|d| - delta / 2), a scalar.
 
-
-def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² times the mean over the batch of KL(teacher || student), of logits over T; a scalar.
-
-    Both are (B, classes), also huge; no gradient flows into the teacher (arXiv:1503.02531).
+    d = found - wanted, tensors of one shape.
     """
-    student = (logits / temperature).log_softmax(1)
-    wanted = (teacher.detach() / temperature).log_softmax(1)
-    return temperature**2 * (wanted.exp() * (wanted - student)).sum(1).mean()
+    gap = (found - wanted).abs()
+    return torch.where(gap <= delta, gap**2 / 2, delta * (gap - delta / 2)).mean()
 
 
-DISTILLATION = Exercise(
-    text="""
+@exercise(
+    """
     A student's loss against what a teacher holds for likely.
     14, 15 minutes: 06_pretrained_models.ipynb#Targets-that-are-not-quite-sure
     - Which of the two is the truth here, and which is to move?
@@ -611,7 +568,6 @@ DISTILLATION = Exercise(
     Summed over the classes, averaged over the batch.
         .sum(1).mean() => .mean()
     """,
-    reference=distillation,
     cases=lambda: [
         (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 1.0),
         (numbers(3, 3), numbers(3, 3), 2.0),
@@ -619,22 +575,18 @@ DISTILLATION = Exercise(
         (3 * numbers(4, 5), 3 * numbers(4, 5, seed=1), 4.0),
     ],
 )
+def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² times the mean over the batch of KL(teacher || student), of logits over T; a scalar.
 
-
-def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of two views (B, D) of the same B pictures (arXiv:2002.05709), a scalar.
-
-    All 2 B vectors are made of length 1. Each is to find its other view among the 2 B - 1 others:
-    cross-entropy of their products over the temperature, the mean over all 2 B.
+    Both are (B, classes), also huge; no gradient flows into the teacher (arXiv:1503.02531).
     """
-    views = F.normalize(torch.cat([first, second]), dim=1)
-    scores = views @ views.T / temperature
-    scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool), -math.inf)
-    return F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
+    student = (logits / temperature).log_softmax(1)
+    wanted = (teacher.detach() / temperature).log_softmax(1)
+    return temperature**2 * (wanted.exp() * (wanted - student)).sum(1).mean()
 
 
-CONTRASTIVE = Exercise(
-    text="""
+@exercise(
+    """
     A loss without labels: two views of a picture find each other.
     14, 20 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
     - It is a classification: how many classes has each vector, and which is right?
@@ -652,23 +604,22 @@ CONTRASTIVE = Exercise(
         F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
             => F.cross_entropy(scores[: len(first)], torch.arange(len(first)) + len(first))
     """,
-    reference=contrastive,
     cases=lambda: [
         (numbers(1, 3), numbers(1, 3, seed=1), 1.0),
         (numbers(3, 3), numbers(3, 3, seed=1), 0.5),
         (5 * numbers(6, 4), numbers(6, 4, seed=1), 0.1),
     ],
 )
+def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of two views (B, D) of the same B pictures (arXiv:2002.05709), a scalar.
 
-
-def checkpointed(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """x through all layers in turn; in backward, each is run again instead of being remembered.
-
-    Output and gradients are as without; only the inputs of the layers are kept in between.
+    All 2 B vectors are made of length 1. Each is to find its other view among the 2 B - 1 others:
+    cross-entropy of their products over the temperature, the mean over all 2 B.
     """
-    for layer in layers:
-        x = checkpoint(layer, x, use_reentrant=False)
-    return x
+    views = F.normalize(torch.cat([first, second]), dim=1)
+    scores = views @ views.T / temperature
+    scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool), -math.inf)
+    return F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
 
 
 def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
@@ -697,8 +648,8 @@ def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
     }
 
 
-CHECKPOINTED = Exercise(
-    text="""
+@exercise(
+    """
     Memory for time: layers that are run again in backward.
     14, 10 minutes: 06_pretrained_models.ipynb#Memory-that-is-used-again
     - What has to be known of a layer in backward, and can it be made again?
@@ -713,28 +664,17 @@ CHECKPOINTED = Exercise(
     All layers count, not all but the last.
         in layers: => in layers[:-1]:
     """,
-    reference=checkpointed,
     cases=lambda: [(1, 2), (3, 4)],
     run=describe_checkpointing,
 )
+def checkpointed(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """x through all layers in turn; in backward, each is run again instead of being remembered.
 
-
-def seconds_of(
-    work: Callable[[], object], repeats: int, synchronize: Callable[[], object]
-) -> float:
-    """The median time of one call of `work`, in seconds, of `repeats` after one to warm up.
-
-    On a GPU a call returns before its work is done: `synchronize` waits for it.
+    Output and gradients are as without; only the inputs of the layers are kept in between.
     """
-    work()
-    times = []
-    for _ in range(repeats):
-        synchronize()
-        start = perf_counter()
-        work()
-        synchronize()
-        times.append(perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+    for layer in layers:
+        x = checkpoint(layer, x, use_reentrant=False)
+    return x
 
 
 def describe_timer(solution: Solution, repeats: int, slow_one: int) -> Facts:
@@ -755,8 +695,8 @@ def describe_timer(solution: Solution, repeats: int, slow_one: int) -> Facts:
     return {"calls": calls[0], "5 ms, give or take": said}
 
 
-SECONDS_OF = Exercise(
-    text="""
+@exercise(
+    """
     A timer that does not fool itself.
     14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Where-the-time-goes
     - What happens in the first call only, and when is a GPU's work done?
@@ -771,7 +711,22 @@ SECONDS_OF = Exercise(
     What was still at work before is counted: wait before the clock starts, too.
         synchronize()¶start = perf_counter() => start = perf_counter()
     """,
-    reference=seconds_of,
     cases=lambda: [(1, 0), (5, 4)],
     run=describe_timer,
 )
+def seconds_of(
+    work: Callable[[], object], repeats: int, synchronize: Callable[[], object]
+) -> float:
+    """The median time of one call of `work`, in seconds, of `repeats` after one to warm up.
+
+    On a GPU a call returns before its work is done: `synchronize` waits for it.
+    """
+    work()
+    times = []
+    for _ in range(repeats):
+        synchronize()
+        start = perf_counter()
+        work()
+        synchronize()
+        times.append(perf_counter() - start)
+    return sorted(times)[len(times) // 2]

@@ -11,41 +11,7 @@ from PIL import Image
 from torch import nn
 
 from helpers.data.render import render_card
-from helpers.study.exercises.exercise import Exercise, Facts, Solution
-
-
-def train(root: str) -> nn.Module:
-    """A model made from nothing but root/<class>/*.png: a few classes of square pictures.
-
-    It takes a batch of pictures as they are, floats (B, 3, H, W) in 0..1, to logits (B, classes),
-    classes in the order of their sorted names. It is returned ready for use, in evaluation mode.
-    """
-    folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
-    items = [(path, c) for c, folder in enumerate(folders) for path in folder.glob("*.png")]
-    pixels = [torch.from_numpy(np.array(Image.open(path).convert("RGB"))) for path, _ in items]
-    images = torch.stack(pixels).permute(0, 3, 1, 2) / 255
-    targets = torch.tensor([c for _, c in items])
-
-    layers, channels, epochs = [nn.BatchNorm2d(3)], 3, 16
-    for width in (16, 32, 64):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        layers, channels = [*layers, nn.MaxPool2d(2)], width
-    head = nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.LazyLinear(len(folders))
-    model = nn.Sequential(*layers, *head)
-    model(images[:2])  # It makes the lazy layer.
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    steps = epochs * len(torch.arange(len(images)).split(32))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(images)).split(32):
-            turned = torch.rand(len(batch), 1, 1, 1) < 0.5  # A card looks the same upside down.
-            x = torch.where(turned, images[batch].flip(2, 3), images[batch])
-            loss = F.cross_entropy(model(x), targets[batch], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
+from helpers.study.exercises.exercise import Facts, Solution, exercise
 
 
 @cache
@@ -95,8 +61,8 @@ def right_training(names: list[str], size: int, count: int, share: float) -> Fac
     }
 
 
-WHOLE_PAGE = Exercise(
-    text="""
+@exercise(
+    """
     The whole page: from nothing but a folder of pictures to a trained model.
     14, 45 minutes: 04_the_training_loop.ipynb#A-real-training
     - Five parts: pictures to tensors, a network, an optimizer, the loop, evaluation mode.
@@ -116,7 +82,6 @@ WHOLE_PAGE = Exercise(
         return model.eval() => return model.train()
     """,
     name="whole_page",
-    reference=train,
     seconds=90,
     cases=lambda: [
         (["joker", "ace of hearts"], 24, 30, 0.3),
@@ -125,3 +90,35 @@ WHOLE_PAGE = Exercise(
     run=describe_training,
     expected=right_training,
 )
+def train(root: str) -> nn.Module:
+    """A model made from nothing but root/<class>/*.png: a few classes of square pictures.
+
+    It takes a batch of pictures as they are, floats (B, 3, H, W) in 0..1, to logits (B, classes),
+    classes in the order of their sorted names. It is returned ready for use, in evaluation mode.
+    """
+    folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
+    items = [(path, c) for c, folder in enumerate(folders) for path in folder.glob("*.png")]
+    pixels = [torch.from_numpy(np.array(Image.open(path).convert("RGB"))) for path, _ in items]
+    images = torch.stack(pixels).permute(0, 3, 1, 2) / 255
+    targets = torch.tensor([c for _, c in items])
+
+    layers, channels, epochs = [nn.BatchNorm2d(3)], 3, 16
+    for width in (16, 32, 64):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers, channels = [*layers, nn.MaxPool2d(2)], width
+    head = nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.LazyLinear(len(folders))
+    model = nn.Sequential(*layers, *head)
+    model(images[:2])  # It makes the lazy layer.
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    steps = epochs * len(torch.arange(len(images)).split(32))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(images)).split(32):
+            turned = torch.rand(len(batch), 1, 1, 1) < 0.5  # A card looks the same upside down.
+            x = torch.where(turned, images[batch].flip(2, 3), images[batch])
+            loss = F.cross_entropy(model(x), targets[batch], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
