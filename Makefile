@@ -58,7 +58,7 @@ test-notebooks: .venv/installed ## Run the notebooks only
 test-oldest: .venv/installed ## Run the unit tests and the short forms with the libraries of torch 2.6
 	@$(ENVIRONMENT_PYTHON) tests/oldest.py
 
-soak: .venv/installed ## Run the fault tests over and over with fresh seeds; MINUTES=10
+soak: .venv/installed ## Try all mutants, then the fault tests over and over; MINUTES=10
 	@$(ENVIRONMENT_PYTHON) tests/soak.py $(MINUTES)
 
 notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04

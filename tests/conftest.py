@@ -71,4 +71,5 @@ def learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     monkeypatch.setattr(record, "FOLDER", folder)
     monkeypatch.chdir(folder)
+    monkeypatch.delenv("CARDS_RECORD", raising=False)
     return folder

@@ -34,6 +34,7 @@ def settle_environment(scratch: str) -> None:
             del os.environ[name]
     os.environ.update(
         CARDS_DEVICE="cpu",
+        CARDS_RECORD="no",  # A test is no practice.
         HF_HUB_OFFLINE="1",
         IPYTHONDIR=scratch,
         JUPYTER_CONFIG_DIR=scratch,

@@ -1,4 +1,6 @@
-"""Run the fault tests over and over, each round with a fresh seed and ten times the cases.
+"""Try every mutant of the exercises once, then run the fault tests over and over.
+
+Each round of these has a fresh seed and ten times the cases.
 
 python tests/soak.py MINUTES
 """
@@ -56,4 +58,7 @@ def soak(folder: Path, seconds: float) -> int:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as empty:
         settle_environment(empty)
-        sys.exit(soak(ROOT / "tests" / "faults", 60 * float(sys.argv[1])))
+        mutants = [sys.executable, "-m", "tests.test_mutations"]
+        survived = subprocess.call(mutants, cwd=ROOT)
+        failed = soak(ROOT / "tests" / "faults", 60 * float(sys.argv[1]))
+        sys.exit(survived or failed)

@@ -125,7 +125,7 @@ def test_passing_says_what_was_tried_and_the_time():
 
 
 def test_in_a_notebook_it_is_a_table_with_a_row_a_case():
-    edited = edit(EXERCISES["output_size"].reference, "2 * padding", "padding")
+    edited = edit(EXERCISES["output_size"].reference, "2 * padding => padding")
     page = check("output_size", edited)._repr_html_()
     assert page.count("<tr>") == len(EXERCISES["output_size"].cases())
     assert 0 < page.count("✗") < page.count("<tr>") == page.count("✗") + page.count("✓")
@@ -146,7 +146,7 @@ def test_a_return_that_is_missing_is_said():
 def test_the_smallest_input_that_shows_it_is_given():
     verdict = check("output_size", lambda size, kernel, stride, padding: size)
     assert dict(verdict.notes)["input"] == ("size 3, kernel 3, stride 1, padding 0: 3, 3, 1, 0")
-    padded_once = edit(EXERCISES["output_size"].reference, "2 * padding", "padding")
+    padded_once = edit(EXERCISES["output_size"].reference, "2 * padding => padding")
     assert "padding 1" in dict(check("output_size", padded_once).notes)["input"]
 
 
@@ -200,6 +200,7 @@ def test_what_differs_is_said_in_order(found, expected, said):
 def test_dtypes_are_compared_where_they_are_asked_for():
     one, other = torch.ones(2).double(), torch.ones(2)
     assert compare(one, other, dtypes=True) == "dtype torch.float64, expected torch.float32"
+    assert compare(one[0], other[0], dtypes=True).startswith("dtype torch.float64")
     assert compare(one, one + 1e-7) == ""
     assert compare(one, one + 1e-7, dtypes=True).startswith("values by up to 1e-07")
 

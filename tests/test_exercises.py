@@ -2,15 +2,15 @@
 
 import ast
 import re
-from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from helpers.study import check
-from helpers.study.exercises import EXERCISES, Exercise
-from helpers.study.exercises.exercise import edited
+from helpers.study.exercises import EXERCISES, exercises_in
+from helpers.study.exercises.exercise import edited, read_text
+from tests.right_solutions import ALSO_RIGHT
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "helpers" / "study" / "exercises"
@@ -28,7 +28,7 @@ MISTAKES = [(name, hint) for name, exercise in EXERCISES.items() for hint in exe
 @pytest.mark.parametrize("name", EXERCISES)
 def test_right_solutions_pass(name):
     exercise = EXERCISES[name]
-    for right in (exercise.reference, *exercise.also_right):
+    for right in (exercise.reference, *ALSO_RIGHT[name]):
         verdict = check(name, right)
         assert verdict.state == "passed", verdict
 
@@ -55,7 +55,7 @@ def test_a_cell_as_it_is_given_is_not_attempted(name):
 def test_an_exercise_is_complete(name):
     exercise = EXERCISES[name]
     assert len(exercise.mistakes) >= 4
-    assert exercise.also_right
+    assert ALSO_RIGHT[name]
     assert len(exercise.hints) == 3
     assert len(exercise.task.splitlines()) == 1
     path, _, heading = exercise.link.partition("#")
@@ -66,9 +66,56 @@ def test_an_exercise_is_complete(name):
 
 def test_there_is_no_second_exercise_of_a_name():
     names = [path.stem for path in FOLDER.glob("notebook_*.py")]
-    modules = [import_module(f"helpers.study.exercises.{name}") for name in names]
-    found = [x.name for m in modules for x in vars(m).values() if isinstance(x, Exercise)]
+    found = [each.name for name in names for each in exercises_in(name)]
     assert sorted(found) == sorted(EXERCISES)
+
+
+TEXT = """
+A sum.
+03, 5 minutes: 03_a_model_from_scratch.ipynb#Sizes
+- What is added
+  to what?
+It is a sum.
+    a + b => a - b
+    a very long piece
+        => a shorter one
+As given.
+"""
+
+
+def test_a_text_is_read():
+    said = read_text(TEXT)
+    assert (said["notebook"], said["minutes"]) == ("03", 5)
+    assert said["hints"] == ("What is added to what?",)
+    edits = "a + b => a - b\na very long piece => a shorter one\n"
+    assert said["mistakes"] == {"It is a sum.": edits, "As given.": ""}
+
+
+@pytest.mark.parametrize("old", ["03, 5 minutes: ", "=> a - b", "It is a sum.\n"])
+def test_a_text_of_another_form_is_told(old):
+    with pytest.raises(ValueError, match=r"is no (line|edit) "):
+        read_text(TEXT.replace(old, ""))
+
+
+def two_lines(a):
+    total = 0
+    total += a
+    return total
+
+
+@pytest.mark.parametrize(
+    ("edits", "body"),
+    [
+        ("total += a =>", ["total = 0", "return total"]),
+        ("total = 0¶total += a => total = a", ["total = a", "return total"]),
+        ("0 => 0¶for _ in range(2):¶    total += a", ["total = 0", "for _ in range(2):", "    to"]),
+    ],
+)
+def test_an_edit_keeps_lines_whole(edits, body):
+    lines = edited(two_lines, edits).splitlines()
+    assert all(line.startswith(f"    {part}") for line, part in zip(lines[1:], body, strict=False))
+    with pytest.raises(ValueError, match="times in two_lines"):
+        edited(two_lines, "total => a")
 
 
 class Plain(ast.NodeTransformer):
@@ -94,7 +141,7 @@ def test_the_programs_of_notebook_12_are_those_that_the_judge_knows():
     known = {}
     for name, exercise in EXERCISES.items():
         if exercise.given and name.startswith("program_"):
-            faulty = edited(exercise.reference, *exercise.given)
+            faulty = edited(exercise.reference, exercise.given)
             known |= programs_in(faulty.replace("def mended_", "def program_", 1), name)
     assert len(known) == 10
     assert programs_in(source, r"program_\d+") == known

@@ -1,9 +1,8 @@
 """The judges against mutants of their own solutions: what differs is caught.
 
 A mutant is a reference with one small change, made by program. It counts if it differs from the
-reference on inputs that are not the judge's, those of `exercise_inputs`. By hand, all of them:
-
-    python -m tests.test_mutations
+reference on inputs that are not the judge's, those of `exercise_inputs`. All of them, as
+`make soak` tries them: python -m tests.test_mutations
 """
 
 import ast

@@ -52,6 +52,12 @@ def test_elsewhere_nothing_is_written(learner, tmp_path, monkeypatch):
     assert read_record() == []
 
 
+def test_where_notebooks_are_only_tested_nothing_is_written(learner, monkeypatch):
+    monkeypatch.setenv("CARDS_RECORD", "no")
+    note()
+    assert list(learner.iterdir()) == []
+
+
 def test_this_process_has_no_record_of_its_own():
     assert not record.is_kept()
 

@@ -54,8 +54,10 @@ def _differences(found: Any, expected: Any, dtypes: bool) -> Iterator[tuple[int,
         pairs = [(f"item {i}: ", *pair) for i, pair in enumerate(zip(found, expected, strict=True))]
     else:
         one, other = _as_tensor(found), _as_tensor(expected)
-        foreign = dtypes and isinstance(found, Tensor) != isinstance(expected, Tensor)
-        if one is None or other is None or foreign or not (_wide(found) or _wide(expected)):
+        tensors = [isinstance(value, Tensor) for value in (found, expected)]
+        foreign = dtypes and any(tensors) and not all(tensors)
+        wide = _wide(found) or _wide(expected) or (dtypes and all(tensors))
+        if one is None or other is None or foreign or not wide:
             yield from _plain_differences(found, expected)
         else:
             yield from _tensor_differences(one, other, dtypes)

@@ -150,6 +150,8 @@ def _parts_of(module: str, node: ast.stmt, lines: list[str]) -> list[Part]:
     is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
     if is_block:
         bound = (node.name,)
+        if "study.exercises" in module:  # What the judge knows of a solution is no part of it.
+            node.decorator_list.clear()
     else:
         targets = getattr(node, "targets", [getattr(node, "target", None)])
         stored = (n for target in targets if target for n in ast.walk(target))

@@ -12,6 +12,10 @@ def training_step(rng: Random) -> tuple:
     return rng.randint(2, 8), rng.randint(1, 4)
 
 
+def epoch(rng: Random) -> tuple:
+    return [rng.randint(2, 8) for _ in range(rng.randint(1, 4))], rng.choice([0.0, 0.1, 0.3])
+
+
 def evaluate(rng: Random) -> tuple:
     return [rng.randint(1, 8) for _ in range(rng.randint(1, 4))], rng.random() < 0.5
 

@@ -4,7 +4,6 @@ Titles and prose are the notebook's own and stay; each drill's two cells are mad
 and stand, in the order of the exercises' file, below the cell whose id is that file's subject.
 """
 
-from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -13,7 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers.study import exercises
-from helpers.study.exercises import Exercise
+from helpers.study.exercises import Exercise, exercises_in
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "14_from_memory.ipynb"
 FILE, DRILL = "notebook_14_", "drill-"  # How names of files and ids of cells begin.
@@ -36,8 +35,7 @@ def drills(subject: str) -> list[Exercise]:
     """The exercises of a subject; none where the id is no subject's."""
     if FILE + subject not in [module.name for module in iter_modules(exercises.__path__)]:
         return []
-    module = import_module(f"{exercises.__name__}.{FILE}{subject}")
-    return [each for each in vars(module).values() if isinstance(each, Exercise)]
+    return exercises_in(FILE + subject)
 
 
 def cells_of(drill: Exercise) -> list[NotebookNode]:

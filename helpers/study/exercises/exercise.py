@@ -2,15 +2,20 @@
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+Solution = Callable[..., Any]
+Facts = dict[str, Any]  # What `run` returns, where an answer is known by several.
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -50,15 +55,13 @@ class Exercise:
     judge itself adds to the cases: gradients, another memory layout and, where asked for, float64.
 
     Attributes:
-        notebook: number of the notebook it closes; "14" for a drill.
-        task: what is to be written, in a sentence.
-        minutes: how long it may take; easy up to 10, hard above 20.
+        text: all that is said to the learner, read by `read_text`, which sets `task`, what is to
+            be written, in a sentence; `notebook`, the number of the one it closes, "14" for a
+            drill; `minutes`, how long it may take, easy up to 10, hard above 20; `link`, the
+            notebook and heading that teach it; `hints`, one step more each: what to think of, the
+            formula, the outline; and `mistakes`, a hint each and the edits that make the mistake.
         reference: a right solution; a helper where there is one.
         cases: makes the arguments of each case anew; the smallest come first.
-        mistakes: hints; whoever's attempt behaves like the mistake gets its hint. A mistake is an
-            edit of the reference, pairs of old text and new, or another solution.
-        also_right: right solutions in other styles, PyTorch's own among them.
-        hints: one step more each: what to think of, the formula, the outline.
         name: what `check` is called with; that of the reference, unless it is given.
         stub: the cell to fill in, without its last line; made from the reference, unless given.
         given: the edits that make of the reference the faulty program that is to be mended; it is
@@ -71,31 +74,34 @@ class Exercise:
         seconds: that all cases of an attempt may take.
         expected: what `run` returns of a right solution, from the arguments of a case; where the
             reference takes too long to be run for every attempt.
-        link: the notebook and heading that teach it, such as "03_a_model_from_scratch.ipynb#Sizes".
     """
 
-    notebook: str
-    task: str
-    minutes: int
+    text: str
     reference: Any
     cases: Callable[[], Sequence[tuple[Any, ...]]]
-    mistakes: Mapping[str, tuple[str, ...] | Callable[..., Any]]
-    also_right: tuple[Any, ...] = ()
-    hints: tuple[str, ...] = ()
     name: str = ""
     stub: str = ""
-    given: tuple[str, ...] = ()
+    given: str = ""
     run: Callable[..., Any] = call
     gradients: tuple[str, ...] | None = None
     doubles: bool = False
     dtypes: bool = False
     seconds: float = 1.5
     expected: Callable[..., Any] | None = None
-    link: str = ""
+    task: str = field(init=False)
+    notebook: str = field(init=False)
+    minutes: int = field(init=False)
+    link: str = field(init=False)
+    hints: tuple[str, ...] = field(init=False)
+    mistakes: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        name = self.name or self.reference.__name__
-        object.__setattr__(self, "name", name)  # The way of a frozen dataclass.
+        said = read_text(self.text)
+        said["name"] = self.name or self.reference.__name__
+        # A hint without an edit is for the program as it was given.
+        said["mistakes"] = {h: e or self.given for h, e in said["mistakes"].items()}
+        for name, value in said.items():
+            object.__setattr__(self, name, value)  # The way of a frozen dataclass.
 
     @property
     def difficulty(self) -> Literal["easy", "medium", "hard"]:
@@ -111,43 +117,103 @@ class Exercise:
     def _given_body(self) -> str:
         if not self.given:
             return "    ...\n"
-        source = edited(self.reference, *self.given)
+        source = edited(self.reference, self.given)
         first = ast.parse(source).body[0].body[1]  # After the docstring.
         return "\n".join(source.splitlines()[first.lineno - 1 :])
 
     def mistake(self, hint: str) -> Any:
         """The solution that makes the mistake of this hint."""
-        mistake = self.mistakes[hint]
-        return edit(self.reference, *mistake) if isinstance(mistake, tuple) else mistake
+        return edit(self.reference, self.mistakes[hint])
 
     def broken(self) -> Any:
         """The program that is to be mended; None where there is none."""
-        return edit(self.reference, *self.given) if self.given else None
+        return edit(self.reference, self.given) if self.given else None
+
+
+def exercise(text: str, cases: Callable[[], Sequence[tuple[Any, ...]]], **more: Any) -> Any:
+    """Decorate the reference of an `Exercise`, which is its attribute `exercise` from then on."""
+
+    def attach(reference: Any) -> Any:
+        reference.exercise = Exercise(text=text, cases=cases, reference=reference, **more)
+        return reference
+
+    return attach
+
+
+def joined(text: str) -> str:
+    """Lines that go on with the one above, by an indentation of two or an arrow, joined to it."""
+    return re.sub(r"\n(  (?=\S)| +(?==>))", " ", text.strip())
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """The parts of an exercise's text, as `Exercise` names them.
+
+    The task; notebook, minutes and link; the hints, each after a dash; then the mistakes: what is
+    said to whoever makes it, and below, indented by four, its edits, as `edited` reads them. A line
+    indented by two, or that begins with =>, goes on with the one above.
+
+    Raises:
+        ValueError: if the text is of another form.
+    """
+    lines = joined(textwrap.dedent(text)).splitlines()
+    where = re.fullmatch(r"(\d\d), (\d+) minutes: (\S+)", lines[1] if lines[1:] else "")
+    if not where:
+        raise ValueError(f"below {lines[0]!r} is no line `03, 5 minutes: notebook#Heading`")
+    hints = tuple(line[2:] for line in lines[2:] if line.startswith("- "))
+    mistakes: dict[str, str] = {}
+    for line in lines[2 + len(hints) :]:
+        if not line.startswith("    "):
+            said = line
+            mistakes[said] = ""
+        elif " =>" not in line or not mistakes:
+            raise ValueError(f"{line!r} is no edit `old => new` below a hint")
+        else:
+            mistakes[said] += line.strip() + "\n"
+    notebook, minutes, link = where.groups()
+    said = {"task": lines[0], "notebook": notebook, "minutes": int(minutes), "link": link}
+    return said | {"hints": hints, "mistakes": mistakes}
 
 
 def source_of(solution: Any) -> str:
-    """The source of a function or class, without its decorators and at the left margin."""
-    source = textwrap.dedent(inspect.getsource(solution))
-    return "\n".join(source.splitlines()[ast.parse(source).body[0].lineno - 1 :]) + "\n"
+    """The source of a function or class of a module, without its decorators."""
+    lines, nodes = _read(solution.__module__)
+    node = nodes[solution.__name__]
+    return "\n".join(lines[node.lineno - 1 : node.end_lineno]) + "\n"
 
 
-def edited(solution: Any, *pairs: str) -> str:
-    """The source of a function or class, pieces of it exchanged: old, new, old, new, ...
+@cache
+def _read(module: str) -> tuple[list[str], dict[str, ast.stmt]]:
+    """The lines of a module, and its functions and classes by their names."""
+    source = inspect.getsource(sys.modules[module])
+    nodes = {node.name: node for node in ast.parse(source).body if hasattr(node, "name")}
+    return source.splitlines(), nodes
+
+
+def edited(solution: Any, edits: str) -> str:
+    """The source of a function or class, a piece of it exchanged by each line `old => new`.
+
+    ¶ begins a new line, at the margin of the one in which the old piece begins. Where there is
+    nothing new, a line that holds nothing else goes as a whole.
 
     Raises:
         ValueError: if an old piece is not in the source, or more than once.
     """
     source = source_of(solution)
-    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
-        if source.count(old) != 1:
-            raise ValueError(f"{old!r} is {source.count(old)} times in {solution.__name__}")
-        source = source.replace(old, new)
+    for line in joined(edits).splitlines():
+        old, new = (piece.strip() for piece in line.split(" =>"))
+        pattern = re.escape(old).replace("¶", r"\n\s*")
+        found = [*re.finditer(pattern if new else rf"\n *{pattern}(?=\n)|{pattern}", source)]
+        if len(found) != 1:
+            raise ValueError(f"{old!r} is {len(found)} times in {solution.__name__}")
+        before, after = source[: found[0].start()], source[found[0].end() :]
+        margin = re.match(" *", before[before.rfind("\n") + 1 :])[0]
+        source = before + new.replace("¶", "\n" + margin) + after
     return source
 
 
-def edit(solution: Any, *pairs: str) -> Any:
+def edit(solution: Any, edits: str) -> Any:
     """A function or class with pieces of its source exchanged, as `edited` does."""
-    return define(edited(solution, *pairs), solution)
+    return define(edited(solution, edits), solution)
 
 
 def define(source: str, solution: Any) -> Any:

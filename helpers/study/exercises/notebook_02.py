@@ -2,19 +2,79 @@
 
 import random
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, WeightedRandomSampler
+from torch.utils.data import Dataset
 
 from helpers.data.splits import stratified_split
-from helpers.study.exercises.exercise import Exercise, state_of
-
-NOTEBOOK = "02_datasets_and_data_loaders.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, exercise, state_of
 
 
+def describe_items(solution: Solution, count: int, transform: object) -> Facts:
+    """All items, twice, in a way that a change of the pictures in memory would show."""
+    generator = torch.Generator().manual_seed(count)
+    pixels = torch.randint(256, (count, 2, 3, 3), dtype=torch.uint8, generator=generator)
+    dataset = solution(pixels, [5, 0, 2][:count], transform)
+    items = [dataset[index] for _ in range(2) for index in range(count)]
+    images, targets = zip(*items, strict=True)
+    return {
+        "length": len(dataset),
+        "images": list(images),
+        "dtype of the image": str(images[0].dtype),
+        "targets": list(targets),
+        "pictures in memory": state_of(pixels),
+    }
+
+
+def invert(image: Tensor) -> Tensor:
+    return 1 - image
+
+
+def darken_in_place(image: Tensor) -> Tensor:
+    return image.mul_(0.5)
+
+
+@exercise(
+    """
+    `__getitem__` for pictures that lie in memory as bytes, channels last.
+    02, 10 minutes: 02_datasets_and_data_loaders.ipynb#A-Dataset-by-hand
+    - Three things happen to the bytes. In which order?
+    - (H, W, 3) to (3, H, W), 0..255 to 0..1, then the transform if there is one
+    - permute(2, 0, 1), float, divide by 255; call self.transform unless it is None.
+    Bytes run from 0 to 255: make them float and divide by 255.
+        / 255 =>
+    The channels come last in the file and first in PyTorch: permute(2, 0, 1).
+        .permute(2, 0, 1) =>
+    reshape keeps the order of the numbers and scrambles the picture; permute moves axes.
+        .permute(2, 0, 1) => .reshape(3, *self.pixels.shape[1:3])
+    The transform was not called.
+        if self.transform is not None: => if False:
+    The transform got bytes: scale to 0..1 first.
+        .float() / 255 => .float()
+        return image, self => return image / 255, self
+    """,
+    name="getitem",
+    stub='''
+class PixelDataset(Dataset):
+    """pixels: uint8 (N, H, W, 3); targets: N class indices.
+
+    An item is a float tensor (3, H, W) in 0..1, then changed by `transform`, and its target.
+    """
+
+    def __init__(self, pixels, targets, transform=None):
+        self.pixels, self.targets, self.transform = pixels, targets, transform
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+''',
+    cases=lambda: [(1, None), (3, None), (2, invert), (2, darken_in_place)],
+    run=describe_items,
+)
 class PixelDataset(Dataset):
     """pixels: uint8 (N, H, W, 3); targets: N class indices.
 
@@ -39,101 +99,24 @@ class PixelDataset(Dataset):
         return image, self.targets[index]
 
 
-class PixelDatasetInOneLine(PixelDataset):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = torch.einsum("hwc->chw", self.pixels[index]).to(torch.float32).div(255)
-        return (self.transform or torch.nn.Identity())(image), int(self.targets[index])
-
-
-def describe_items(
-    solution: type[Dataset], count: int, transform: Callable[[Tensor], Tensor] | None
-) -> dict[str, object]:
-    """All items, twice, in a way that a change of the pictures in memory would show."""
-    generator = torch.Generator().manual_seed(count)
-    pixels = torch.randint(256, (count, 2, 3, 3), dtype=torch.uint8, generator=generator)
-    dataset = solution(pixels, [5, 0, 2][:count], transform)
-    items = [dataset[index] for _ in range(2) for index in range(count)]
-    images, targets = zip(*items, strict=True)
-    return {
-        "length": len(dataset),
-        "images": list(images),
-        "dtype of the image": str(images[0].dtype),
-        "targets": list(targets),
-        "pictures in memory": state_of(pixels),
-    }
-
-
-def invert(image: Tensor) -> Tensor:
-    return 1 - image
-
-
-def darken_in_place(image: Tensor) -> Tensor:
-    return image.mul_(0.5)
-
-
-GETITEM = Exercise(
-    name="getitem",
-    notebook="02",
-    task="`__getitem__` for pictures that lie in memory as bytes, channels last.",
-    minutes=10,
-    reference=PixelDataset,
-    stub='''
-class PixelDataset(Dataset):
-    """pixels: uint8 (N, H, W, 3); targets: N class indices.
-
-    An item is a float tensor (3, H, W) in 0..1, then changed by `transform`, and its target.
+@exercise(
     """
-
-    def __init__(self, pixels, targets, transform=None):
-        self.pixels, self.targets, self.transform = pixels, targets, transform
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def __getitem__(self, index):
-        raise NotImplementedError
-''',
-    cases=lambda: [(1, None), (3, None), (2, invert), (2, darken_in_place)],
-    run=describe_items,
-    mistakes={
-        "Bytes run from 0 to 255: make them float and divide by 255.": (" / 255", ""),
-        "The channels come last in the file and first in PyTorch: permute(2, 0, 1).": (
-            ".permute(2, 0, 1)",
-            "",
-        ),
-        "reshape keeps the order of the numbers and scrambles the picture; permute moves axes.": (
-            ".permute(2, 0, 1)",
-            ".reshape(3, *self.pixels.shape[1:3])",
-        ),
-        "The transform was not called.": ("if self.transform is not None:", "if False:"),
-        "The transform got bytes: scale to 0..1 first.": (
-            ".float() / 255",
-            ".float()",
-            "return image, self",
-            "return image / 255, self",
-        ),
-    },
-    also_right=(PixelDatasetInOneLine,),
-    hints=(
-        "Three things happen to the bytes. In which order?",
-        "(H, W, 3) to (3, H, W), 0..255 to 0..1, then the transform if there is one",
-        "permute(2, 0, 1), float, divide by 255; call self.transform unless it is None.",
-    ),
-    link=f"{NOTEBOOK}#A-Dataset-by-hand",
-)
-
-
-def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Pairs of (float tensor (3, H, W), int) to images (B, 3, H, W) and int64 targets (B,)."""
-    images, targets = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(targets)
-
-
-COLLATE = Exercise(
-    notebook="02",
-    task="From a list of pairs to the two tensors of a batch, as a DataLoader's `collate_fn`.",
-    minutes=10,
-    reference=collate,
+    From a list of pairs to the two tensors of a batch, as a DataLoader's `collate_fn`.
+    02, 10 minutes: 02_datasets_and_data_loaders.ipynb#Collating
+    - How does one get from pairs to one list of images and one of targets?
+    - zip(*items) turns a list of pairs into a pair of tuples.
+    - zip, torch.stack for the images, torch.tensor for the targets.
+    cat joins along an axis that is there already; stack makes a new one.
+        stack => cat
+    cross_entropy wants class indices as int64, not as float.
+        torch.tensor(targets) => torch.tensor(targets).float()
+    The targets are still a list: make them a tensor.
+        torch.tensor(targets) => targets
+    The batch comes first: stack along dimension 0.
+        stack(images) => stack(images, 1)
+    Two tensors are wanted, not a list of pairs.
+        torch.stack(images), torch.tensor(targets) => items
+    """,
     dtypes=True,
     gradients=(),
     cases=lambda: [
@@ -141,34 +124,16 @@ COLLATE = Exercise(
         ([(torch.full((3, 3, 3), float(i)), 2 - i) for i in range(3)],),
         ([(torch.full((3, 4, 6), float(i)), 10 * i) for i in range(5)],),
     ],
-    mistakes={
-        "cat joins along an axis that is there already; stack makes a new one.": ("stack", "cat"),
-        "cross_entropy wants class indices as int64, not as float.": (
-            "torch.tensor(targets)",
-            "torch.tensor(targets).float()",
-        ),
-        "The targets are still a list: make them a tensor.": ("torch.tensor(targets)", "targets"),
-        "The batch comes first: stack along dimension 0.": ("stack(images)", "stack(images, 1)"),
-        "Two tensors are wanted, not a list of pairs.": (
-            "torch.stack(images), torch.tensor(targets)",
-            "items",
-        ),
-    },
-    also_right=(torch.utils.data.default_collate,),
-    hints=(
-        "How does one get from pairs to one list of images and one of targets?",
-        "zip(*items) turns a list of pairs into a pair of tuples.",
-        "zip, torch.stack for the images, torch.tensor for the targets.",
-    ),
-    link=f"{NOTEBOOK}#Collating",
 )
-
-SplitFunction = Callable[[Sequence[int], Sequence[float], int], list[list[int]]]
+def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Pairs of (float tensor (3, H, W), int) to images (B, 3, H, W) and int64 targets (B,)."""
+    images, targets = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(targets)
 
 
 def describe_split(
-    split: SplitFunction, counts: Sequence[int], fractions: Sequence[float], kind: type
-) -> dict[str, object]:
+    split: Solution, counts: Sequence[int], fractions: Sequence[float], kind: type
+) -> Facts:
     """What is asked of a split of classes of some sizes, as facts that hold or do not."""
     targets = [label for label, count in enumerate(counts) for _ in range(count)]
     targets = random.Random(0).sample(targets, len(targets))
@@ -195,37 +160,30 @@ def describe_split(
     }
 
 
-def split_with(
-    groups: Callable[[Sequence[int]], list[list[int]]] | None = None,
-    shuffle: bool = True,
-    seeded: bool = True,
-    keep_rest: bool = True,
-    apart: bool = True,
-) -> SplitFunction:
-    """A split in pure Python; the switches turn it into the usual mistakes."""
-
-    def split(targets: Sequence[int], fractions: Sequence[float], seed: int) -> list[list[int]]:
-        generator = random.Random(seed if seeded else None)
-        parts: list[list[int]] = [[] for _ in fractions]
-        classes = [[i for i, t in enumerate(targets) if t == label] for label in set(targets)]
-        for members in groups(targets) if groups else classes:
-            if shuffle:
-                generator.shuffle(members)
-            ends = [int(end * len(members) + 1e-6) for end in accumulate(fractions)]
-            if not keep_rest:
-                ends = list(accumulate(int(share * len(members)) for share in fractions))
-            for part, start, end in zip(parts, [0, *ends], ends, strict=False):
-                part += members[start if apart else 0 : end]
-        return parts
-
-    return split
-
-
 STRATIFIED_SPLIT = Exercise(
+    text="""
+    Lists of indices such that each class has its share in each list.
+    02, 25 minutes: 02_datasets_and_data_loaders.ipynb#Splits
+    - What has to be done to each class by itself?
+    - Collect its indices, shuffle them, cut at fraction * count, summed up.
+    - A generator from the seed; for each class: indices, shuffle, cut; the last part takes what
+      rounding leaves.
+    This cuts the whole list at once: cut each class by itself.
+        labels.unique() => [0]
+        (labels == label).nonzero().flatten() => torch.arange(len(labels))
+    Each class is cut as it lies: shuffle it first, with a generator made from the seed.
+        members[torch.randperm(len(members), generator=generator)] => members
+        torch.rand(1, generator=generator, dtype=torch.float64) => 0.5
+    The shuffling is not tied to the seed: make a generator from it.
+        torch.Generator().manual_seed(seed) => None
+    Rounding down loses what is left over: let the last part take the rest.
+        (ends * len(members) + offset).floor().long()
+            => (torch.tensor(fractions) * len(members)).long().cumsum(0)
+        cuts[-1] = len(members) =>
+    The parts overlap: start each cut where the one before it ended.
+        members[start:cut] => members[:cut]
+    """,
     name="stratified_split",
-    notebook="02",
-    task="Lists of indices such that each class has its share in each list.",
-    minutes=25,
     reference=stratified_split,
     stub='''
 def my_split(targets, fractions, seed):
@@ -242,54 +200,10 @@ def my_split(targets, fractions, seed):
         ([9, 14], (0.5, 0.25, 0.25), np.array),
     ],
     run=describe_split,
-    mistakes={
-        "This cuts the whole list at once: cut each class by itself.": split_with(
-            lambda targets: [list(range(len(targets)))]
-        ),
-        "Each class is cut as it lies: shuffle it first, with a generator made from the seed.": (
-            split_with(shuffle=False)
-        ),
-        "The shuffling is not tied to the seed: make a generator from it.": split_with(
-            seeded=False
-        ),
-        "Rounding down loses what is left over: let the last part take the rest.": split_with(
-            keep_rest=False
-        ),
-        "The parts overlap: start each cut where the one before it ended.": split_with(apart=False),
-    },
-    also_right=(split_with(),),
-    hints=(
-        "What has to be done to each class by itself?",
-        "Collect its indices, shuffle them, cut at fraction * count, summed up.",
-        "A generator from the seed; for each class: indices, shuffle, cut; the last part takes "
-        "what rounding leaves.",
-    ),
-    link=f"{NOTEBOOK}#Splits",
 )
 
 
-def balanced_order(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """int64 (N,) to `count` indices into it, drawn with replacement by the generator.
-
-    Each class is equally likely, and within a class each index is.
-    """
-    weights = 1 / torch.bincount(targets).float()[targets]
-    return torch.multinomial(weights, count, replacement=True, generator=generator)
-
-
-def balanced_order_by_class(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    labels = targets.unique()
-    wanted = labels[torch.randint(len(labels), (count,), generator=generator)]
-    order = torch.empty(count, dtype=torch.long)
-    for label in labels:
-        members, places = (targets == label).nonzero().flatten(), wanted == label
-        order[places] = members[torch.randint(len(members), (count,), generator=generator)[places]]
-    return order
-
-
-def describe_order(
-    solution: Callable[..., Tensor], counts: Sequence[int], count: int
-) -> dict[str, object]:
+def describe_order(solution: Solution, counts: Sequence[int], count: int) -> Facts:
     """What is asked of an order, as facts that hold or do not: six standard errors are allowed."""
     targets = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 0, 1)]
@@ -319,46 +233,34 @@ def describe_order(
     }
 
 
-BALANCED_ORDER = Exercise(
-    notebook="02",
-    task="Indices drawn so that every class comes up equally often.",
-    minutes=20,
-    reference=balanced_order,
+@exercise(
+    """
+    Indices drawn so that every class comes up equally often.
+    02, 20 minutes: 02_datasets_and_data_loaders.ipynb#Shuffling
+    - How likely must one picture of a class of 90 be, and one of a class of 10?
+    - weight = 1 / (size of its class)
+    - bincount, look up each picture's class, take the reciprocal, torch.multinomial.
+    Every picture is equally likely here, so large classes come up more often.
+        1 / torch.bincount(targets).float()[targets] => torch.ones(len(targets))
+    Large classes got the large weights: the weight is 1 / (size of the class).
+        1 / torch => torch
+    There are fewer pictures than draws: draw with replacement=True.
+        count, replacement=True => min(count, len(targets))
+    These are classes: wanted are indices of pictures.
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+            => return torch.randint(len(targets.unique()), (count,), generator=generator)
+    The draws are not tied to the generator: pass it on.
+        , generator=generator =>
+    The order is fixed by a seed of its own: draw from the generator that is given.
+        generator=generator => generator=torch.Generator().manual_seed(0)
+    """,
     cases=lambda: [([1, 1], 4000), ([90, 10], 4000), ([3, 50, 9], 4000)],
     run=describe_order,
-    mistakes={
-        "Every picture is equally likely here, so large classes come up more often.": (
-            "1 / torch.bincount(targets).float()[targets]",
-            "torch.ones(len(targets))",
-        ),
-        "Large classes got the large weights: the weight is 1 / (size of the class).": (
-            "1 / torch",
-            "torch",
-        ),
-        "There are fewer pictures than draws: draw with replacement=True.": (
-            "count, replacement=True",
-            "min(count, len(targets))",
-        ),
-        "These are classes: wanted are indices of pictures.": (
-            "return torch.multinomial(weights, count, replacement=True, generator=generator)",
-            "return torch.randint(len(targets.unique()), (count,), generator=generator)",
-        ),
-        "The draws are not tied to the generator: pass it on.": (", generator=generator", ""),
-        "The order is fixed by a seed of its own: draw from the generator that is given.": (
-            "generator=generator",
-            "generator=torch.Generator().manual_seed(0)",
-        ),
-    },
-    also_right=(
-        balanced_order_by_class,
-        lambda targets, count, generator: list(
-            WeightedRandomSampler(1 / torch.bincount(targets)[targets], count, generator=generator)
-        ),
-    ),
-    hints=(
-        "How likely must one picture of a class of 90 be, and one of a class of 10?",
-        "weight = 1 / (size of its class)",
-        "bincount, look up each picture's class, take the reciprocal, torch.multinomial.",
-    ),
-    link=f"{NOTEBOOK}#Shuffling",
 )
+def balanced_order(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """int64 (N,) to `count` indices into it, drawn with replacement by the generator.
+
+    Each class is equally likely, and within a class each index is.
+    """
+    weights = 1 / torch.bincount(targets).float()[targets]
+    return torch.multinomial(weights, count, replacement=True, generator=generator)

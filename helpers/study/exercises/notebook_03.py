@@ -1,43 +1,81 @@
 """Exercises of notebook 03, a model from scratch."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.models.cnn import ResidualBlock
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
+from helpers.study.exercises.exercise import (
+    Exercise,
+    Facts,
+    Solution,
+    exercise,
+    fill,
+    numbers,
+    state_of,
+)
 
 
+@exercise(
+    """
+    The formula for the side of what a convolution or a pooling returns.
+    03, 5 minutes: 03_a_model_from_scratch.ipynb
+    - The first window begins at -padding. Where does the last one begin?
+    - It must end by size + padding, so it begins at size + padding - kernel at the latest.
+    - Count the strides that fit between the two, and the first window itself.
+    There is padding on both sides: count it twice.
+        2 * padding => padding
+    The window also stands at the very start: add 1.
+        // stride + 1 => // stride
+    A window that would stick out is left out: round down, with //.
+        // => /
+    The last window must not stick out: subtract the kernel.
+        - kernel => - 1
+    """,
+    name="output_size",
+    cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
+)
 def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
     """Side of the output of a convolution or a pooling: an int."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
-OUTPUT_SIZE = Exercise(
-    notebook="03",
-    task="The formula for the side of what a convolution or a pooling returns.",
-    minutes=5,
-    name="output_size",
-    reference=side_after,
-    cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
-    mistakes={
-        "There is padding on both sides: count it twice.": ("2 * padding", "padding"),
-        "The window also stands at the very start: add 1.": ("// stride + 1", "// stride"),
-        "A window that would stick out is left out: round down, with //.": ("//", "/"),
-        "The last window must not stick out: subtract the kernel.": ("- kernel", "- 1"),
-    },
-    also_right=(lambda n, kernel, stride, p: len(range(0, n + 2 * p - kernel + 1, stride)),),
-    hints=(
-        "The first window begins at -padding. Where does the last one begin?",
-        "It must end by size + padding, so it begins at size + padding - kernel at the latest.",
-        "Count the strides that fit between the two, and the first window itself.",
-    ),
-    link="03_a_model_from_scratch.ipynb",
+def some_convolution(
+    shape: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    return numbers(*shape), numbers(*kernel, seed=1), numbers(kernel[0], seed=2), stride, padding
+
+
+@exercise(
+    """
+    `F.conv2d` as one matrix product over the windows of `F.unfold`, without a loop.
+    03, 30 minutes: 03_a_model_from_scratch.ipynb
+    - F.unfold lays each window out as a column. What does a column have to be multiplied by?
+    - F.unfold gives (B, C * kh * kw, L), and weight.flatten(1) is (outputs, C * kh * kw).
+    - Unfold, one matrix product, add the bias, and fold L back into height and width.
+    The kernel is turned round: a network's convolution does not flip it.
+        weight.flatten(1) => weight.flip(2, 3).flatten(1)
+    The bias is missing: add one number to each output channel.
+        + bias[:, None] =>
+    The stride was not passed on.
+        , stride=stride =>
+        // stride => // 1
+    The padding was not passed on.
+        padding=padding, =>
+        2 * padding => 0
+    The columns are still a list of windows: fold L back into height and width.
+        return out.unflatten(2, [ => return out, ([
+    Height and width changed places: windows are listed row by row.
+        for side, k in sides]) => for side, k in sides][::-1])
+    """,
+    cases=lambda: [
+        some_convolution((1, 1, 3, 3), (1, 1, 2, 2), 1, 0),
+        some_convolution((1, 2, 4, 4), (3, 2, 3, 3), 1, 1),
+        some_convolution((1, 2, 6, 6), (3, 2, 2, 2), 2, 0),
+        some_convolution((2, 3, 5, 8), (4, 3, 3, 2), 2, 1),
+    ],
+    doubles=True,
 )
-
-
 def convolution(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
     """(B, C, H, W), (outputs, C, kh, kw), (outputs,) to (B, outputs, H', W')."""
     kernel = tuple(weight.shape[2:])
@@ -47,51 +85,42 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor, stride: int, paddi
     return out.unflatten(2, [(side + 2 * padding - k) // stride + 1 for side, k in sides])
 
 
-def some_convolution(
-    shape: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int
-) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    return numbers(*shape), numbers(*kernel, seed=1), numbers(kernel[0], seed=2), stride, padding
+def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 1e-5) -> tuple:
+    values = [numbers(shape[1], seed=seed) for seed in range(4)]
+    values = [1 + values[0] / 4, values[1], values[2], 1 + values[3].abs()]
+    return numbers(*shape, seed=5), *values, training, momentum, eps
 
 
-CONVOLUTION = Exercise(
-    notebook="03",
-    task="`F.conv2d` as one matrix product over the windows of `F.unfold`, without a loop.",
-    minutes=30,
-    reference=convolution,
+@exercise(
+    """
+    Batch norm in both modes; in training the running statistics move, in place.
+    03, 30 minutes: 03_a_model_from_scratch.ipynb
+    - What is averaged for each channel in training, and what is used in evaluation?
+    - Over dimensions 0, 2 and 3. new = (1 - momentum) * old + momentum * batch; one of the two
+      variances is biased.
+    - Take the batch's mean and biased variance; lerp_ the running ones towards them, the variance
+      times n / (n - 1); normalise; then weight and bias.
+    Each channel has one mean, over the batch and all places: dimensions 0, 2 and 3.
+        x.mean((0, 2, 3)) => x.mean((0, 2))[:, 0] if x.shape[3] == 1 else x.mean((0, 2)).mean(1) + 1
+    In evaluation the running statistics are used, not those of the batch.
+        if training: => if True:
+    The batch is divided by its biased variance: correction=0.
+        n=0) => n=1)
+    The running variance takes the unbiased one: times n / (n - 1).
+        var * count / (count - 1) => var
+    momentum is the share of the new value: new = (1 - momentum) * old + momentum * batch.
+        (mean, momentum) => (mean, 1 - momentum)
+        (count - 1), momentum) => (count - 1), 1 - momentum)
+    weight and bias are missing: they come last.
+        * weight + bias =>
+    """,
     cases=lambda: [
-        some_convolution((1, 1, 3, 3), (1, 1, 2, 2), 1, 0),
-        some_convolution((1, 2, 4, 4), (3, 2, 3, 3), 1, 1),
-        some_convolution((1, 2, 6, 6), (3, 2, 2, 2), 2, 0),
-        some_convolution((2, 3, 5, 8), (4, 3, 3, 2), 2, 1),
+        some_batch(2, 1, 1, 1, training=True),
+        some_batch(1, 2, 3, 5, training=False),
+        some_batch(4, 2, 3, 5, training=True, momentum=0.3, eps=1e-3),
     ],
-    mistakes={
-        "The kernel is turned round: a network's convolution does not flip it.": (
-            "weight.flatten(1)",
-            "weight.flip(2, 3).flatten(1)",
-        ),
-        "The bias is missing: add one number to each output channel.": (" + bias[:, None]", ""),
-        "The stride was not passed on.": (", stride=stride", "", "// stride", "// 1"),
-        "The padding was not passed on.": ("padding=padding, ", "", "2 * padding", "0"),
-        "The columns are still a list of windows: fold L back into height and width.": (
-            "return out.unflatten(2, [",
-            "return out, ([",
-        ),
-        "Height and width changed places: windows are listed row by row.": (
-            "for side, k in sides])",
-            "for side, k in sides][::-1])",
-        ),
-    },
-    also_right=(F.conv2d,),
-    doubles=True,
-    hints=(
-        "F.unfold lays each window out as a column. What does a column have to be multiplied by?",
-        "F.unfold gives (B, C * kh * kw, L), and weight.flatten(1) is (outputs, C * kh * kw).",
-        "Unfold, one matrix product, add the bias, and fold L back into height and width.",
-    ),
-    link="03_a_model_from_scratch.ipynb",
+    gradients=("x", "weight", "bias"),
 )
-
-
 def batch_norm(
     x: Tensor,
     weight: Tensor,
@@ -114,62 +143,7 @@ def batch_norm(
     return (x - mean) / torch.sqrt(var + eps) * weight + bias
 
 
-def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 1e-5) -> tuple:
-    values = [numbers(shape[1], seed=seed) for seed in range(4)]
-    values = [1 + values[0] / 4, values[1], values[2], 1 + values[3].abs()]
-    return numbers(*shape, seed=5), *values, training, momentum, eps
-
-
-BATCH_NORM = Exercise(
-    notebook="03",
-    task="Batch norm in both modes; in training the running statistics move, in place.",
-    minutes=30,
-    reference=batch_norm,
-    cases=lambda: [
-        some_batch(2, 1, 1, 1, training=True),
-        some_batch(1, 2, 3, 5, training=False),
-        some_batch(4, 2, 3, 5, training=True, momentum=0.3, eps=1e-3),
-    ],
-    mistakes={
-        "Each channel has one mean, over the batch and all places: dimensions 0, 2 and 3.": (
-            "x.mean((0, 2, 3))",
-            "x.mean((0, 2))[:, 0] if x.shape[3] == 1 else x.mean((0, 2)).mean(1) + 1",
-        ),
-        "In evaluation the running statistics are used, not those of the batch.": (
-            "if training:",
-            "if True:",
-        ),
-        "The batch is divided by its biased variance: correction=0.": ("n=0)", "n=1)"),
-        "The running variance takes the unbiased one: times n / (n - 1).": (
-            "var * count / (count - 1)",
-            "var",
-        ),
-        "momentum is the share of the new value: new = (1 - momentum) * old + momentum * batch.": (
-            "(mean, momentum)",
-            "(mean, 1 - momentum)",
-            "(count - 1), momentum)",
-            "(count - 1), 1 - momentum)",
-        ),
-        "weight and bias are missing: they come last.": (" * weight + bias", ""),
-    },
-    also_right=(
-        lambda x, weight, bias, mean, var, training, momentum, eps: F.batch_norm(
-            x, mean, var, weight, bias, training, momentum, eps
-        ),
-    ),
-    gradients=("x", "weight", "bias"),
-    hints=(
-        "What is averaged for each channel in training, and what is used in evaluation?",
-        "Over dimensions 0, 2 and 3. new = (1 - momentum) * old + momentum * batch; one of the two "
-        "variances is biased.",
-        "Take the batch's mean and biased variance; lerp_ the running ones towards them, the "
-        "variance times n / (n - 1); normalise; then weight and bias.",
-    ),
-    link="03_a_model_from_scratch.ipynb",
-)
-
-
-def describe_module(build: Callable[..., nn.Module], *arguments: int) -> dict[str, object]:
+def describe_module(build: Solution, *arguments: int) -> Facts:
     """What a module does to pictures in both modes, whatever its layers are called."""
     module = fill(build(*arguments))
     images = numbers(3, arguments[0], 6, 6).requires_grad_()
@@ -185,25 +159,26 @@ def describe_module(build: Callable[..., nn.Module], *arguments: int) -> dict[st
     }
 
 
-def torchvision_block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    from torchvision.models.resnet import BasicBlock
-
-    return BasicBlock(inputs, outputs, stride, ResidualBlock(inputs, outputs, stride).shortcut)
-
-
-def timm_block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    from timm.models.resnet import BasicBlock, downsample_avg
-
-    fits = inputs == outputs
-    shortcut = nn.AvgPool2d(stride) if fits else downsample_avg(inputs, outputs, 1, stride)
-    return BasicBlock(inputs, outputs, stride, shortcut)
-
-
 RESIDUAL_BLOCK = Exercise(
+    text="""
+    The residual block of `CardCNN`, from memory.
+    03, 30 minutes: 03_a_model_from_scratch.ipynb
+    - Two paths from the same input, and one sum. What makes their shapes equal?
+    - relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the first convolution strides.
+    - The shortcut is an nn.Sequential: AvgPool2d(stride) for a stride above 1, then a 1 x 1
+      convolution with its norm if the channels differ. Empty, it returns its input.
+    Nothing is added: the input, or its projection, joins before the last ReLU.
+        y + self.shortcut(x) => y
+    The last ReLU is missing: it comes after the sum.
+        return F.relu(y + self.shortcut(x)) => return y + self.shortcut(x)
+    There is a ReLU before the sum: then a block could only add, never take away.
+        y = self.norm2(self.conv2(y)) => y = F.relu(self.norm2(self.conv2(y)))
+    Batch norm takes the mean away, so a bias before it does nothing: bias=False.
+        padding=1, bias=False)¶self.norm2 => padding=1)¶self.norm2
+    The 1 x 1 convolution of the shortcut has its batch norm, too.
+        fit.append(nn.BatchNorm2d(out_channels)) => pass
+    """,
     name="residual_block",
-    notebook="03",
-    task="The residual block of `CardCNN`, from memory.",
-    minutes=30,
     reference=ResidualBlock,
     stub="""
 class Block(nn.Module):
@@ -215,34 +190,4 @@ class Block(nn.Module):
 """,
     cases=lambda: [(4, 4, 1), (4, 4, 2), (4, 8, 1), (4, 8, 2)],
     run=describe_module,
-    mistakes={
-        "Nothing is added: the input, or its projection, joins before the last ReLU.": (
-            "y + self.shortcut(x)",
-            "y",
-        ),
-        "The last ReLU is missing: it comes after the sum.": (
-            "return F.relu(y + self.shortcut(x))",
-            "return y + self.shortcut(x)",
-        ),
-        "There is a ReLU before the sum: then a block could only add, never take away.": (
-            "y = self.norm2(self.conv2(y))",
-            "y = F.relu(self.norm2(self.conv2(y)))",
-        ),
-        "Batch norm takes the mean away, so a bias before it does nothing: bias=False.": (
-            "padding=1, bias=False)\n        self.norm2",
-            "padding=1)\n        self.norm2",
-        ),
-        "The 1 x 1 convolution of the shortcut has its batch norm, too.": (
-            "fit.append(nn.BatchNorm2d(out_channels))",
-            "pass",
-        ),
-    },
-    also_right=(torchvision_block, timm_block),
-    hints=(
-        "Two paths from the same input, and one sum. What makes their shapes equal?",
-        "relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the first convolution strides.",
-        "The shortcut is an nn.Sequential: AvgPool2d(stride) for a stride above 1, then a 1 x 1 "
-        "convolution with its norm if the channels differ. Empty, it returns its input.",
-    ),
-    link="03_a_model_from_scratch.ipynb",
 )

@@ -1,34 +1,17 @@
 """Exercises of notebook 04, the training loop."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
-
-NOTEBOOK = "04_the_training_loop.ipynb"
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
 
-def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
-    """Add to .grad the gradient of the batch's mean cross-entropy, `size` pictures at a time."""
-    for part, labels in zip(images.split(size), targets.split(size), strict=True):
-        loss = F.cross_entropy(model(part), labels, reduction="sum") / len(targets)
-        loss.backward()
-
-
-def accumulate_by_share(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
-    for start in range(0, len(images), size):
-        part, labels = images[start : start + size], targets[start : start + size]
-        (F.cross_entropy(model(part), labels) * (len(labels) / len(targets))).backward()
-
-
-def describe_accumulation(
-    solution: Callable[..., None], count: int, size: int, before: bool
-) -> dict[str, object]:
+def describe_accumulation(solution: Solution, count: int, size: int, before: bool) -> Facts:
     """Gradients of a network without batch norm, and what went through it, there and back."""
     model, seen = fill(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4))).train(), []
 
@@ -44,69 +27,33 @@ def describe_accumulation(
     return {"forward and back": seen, **state_of(model)}
 
 
-ACCUMULATE = Exercise(
-    notebook="04",
-    task="The gradient of a whole batch, from small pieces of it.",
-    minutes=15,
-    reference=accumulate,
+@exercise(
+    """
+    The gradient of a whole batch, from small pieces of it.
+    04, 15 minutes: 04_the_training_loop.ipynb#The-epoch
+    - backward() adds to .grad. What must each piece's loss be, for the sum to be the mean?
+    - mean over the batch = sum over pieces of (length of the piece / B) * its mean
+    - A loop over pieces: forward, loss times its share, backward; nothing cleared.
+    Gradients add, so the means of the pieces add up: each must count its share.
+        , reduction="sum") / len(targets) => )
+    The last piece may be smaller: its share is its length divided by that of the batch.
+        , reduction="sum") / len(targets) => ) / len(images.split(size))
+    The gradients of the earlier pieces were cleared: nothing is to be cleared in between.
+        loss = => model.zero_grad()¶loss =
+    The whole batch went through at once: split it, for memory holds one piece.
+        zip(images.split(size), targets.split(size), strict=True) => [(images, targets)]
+    """,
     cases=lambda: [(4, 2, False), (64, 16, False), (7, 3, False), (5, 8, True), (1, 1, False)],
     run=describe_accumulation,
-    mistakes={
-        "Gradients add, so the means of the pieces add up: each must count its share.": (
-            ', reduction="sum") / len(targets)',
-            ")",
-        ),
-        "The last piece may be smaller: its share is its length divided by that of the batch.": (
-            ', reduction="sum") / len(targets)',
-            ") / len(images.split(size))",
-        ),
-        "The gradients of the earlier pieces were cleared: nothing is to be cleared in between.": (
-            "        loss = ",
-            "        model.zero_grad()\n        loss = ",
-        ),
-        "The whole batch went through at once: split it, for memory holds one piece.": (
-            "zip(images.split(size), targets.split(size), strict=True)",
-            "[(images, targets)]",
-        ),
-    },
-    also_right=(accumulate_by_share,),
-    hints=(
-        "backward() adds to .grad. What must each piece's loss be, for the sum to be the mean?",
-        "mean over the batch = sum over pieces of (length of the piece / B) * its mean",
-        "A loop over pieces: forward, loss times its share, backward; nothing cleared.",
-    ),
-    link=f"{NOTEBOOK}#The-epoch",
 )
-
-
-def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
-    """Train for one epoch; return the mean loss over all samples."""
-    model.train()
-    losses, counts = [], []
-    for images, targets in loader:
-        loss = F.cross_entropy(model(images), targets)
-        optimizer.zero_grad()
+def accumulate(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> None:
+    """Add to .grad the gradient of the batch's mean cross-entropy, `size` pictures at a time."""
+    for part, labels in zip(images.split(size), targets.split(size), strict=True):
+        loss = F.cross_entropy(model(part), labels, reduction="sum") / len(targets)
         loss.backward()
-        optimizer.step()
-        losses.append(loss.item() * len(targets))
-        counts.append(len(targets))
-    return sum(losses) / sum(counts)
 
 
-def epoch_of_samples(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
-    losses = []
-    for images, targets in loader:
-        optimizer.zero_grad(set_to_none=False)
-        each = F.cross_entropy(model.train()(images), targets, reduction="none")
-        each.mean().backward()
-        optimizer.step()
-        losses.append(each.detach())
-    return torch.cat(losses).mean().item()
-
-
-def describe_epoch(
-    solution: Callable[..., float], sizes: Sequence[int], momentum: float
-) -> dict[str, object]:
+def describe_epoch(solution: Solution, sizes: Sequence[int], momentum: float) -> Facts:
     layers = nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
     model = fill(nn.Sequential(*layers))
     loader = [(numbers(n, 3, seed=n), torch.arange(n) % 2) for n in sizes]
@@ -122,54 +69,78 @@ def describe_epoch(
     }
 
 
-MEND_THE_EPOCH = Exercise(
+@exercise(
+    """
+    An epoch that runs without an error and is wrong in three places.
+    04, 20 minutes: 04_the_training_loop.ipynb#The-epoch
+    - What mode is the model in? Before which line must the gradients be dropped?
+    - zero_grad, backward, step; and the mean over samples is no mean of means
+    - model.train() first; clear before backward; weigh each loss by len(targets).
+    The gradients are gone before step() reads them: clear them before backward().
+        optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    The gradients of all batches add up: clear them once for each batch.
+        optimizer.zero_grad() =>
+    In evaluation mode batch norm does not learn: begin with model.train().
+        model.train() =>
+    The last batch is smaller: weigh each loss by its number of samples.
+        losses.append(loss.item() * len(targets))¶counts.append(len(targets))
+            => losses.append(loss.item())¶counts.append(1)
+    step() moves by what backward() has found, so backward() comes first.
+        .zero_grad()¶loss.backward()¶optimizer.step => .step()¶optimizer.zero_grad()¶loss.backward
+    """,
     name="mend_the_epoch",
-    notebook="04",
-    task="An epoch that runs without an error and is wrong in three places.",
-    minutes=20,
-    reference=epoch,
-    given=(
-        "    model.train()\n",
-        "",
-        "        optimizer.zero_grad()\n        loss.backward()",
-        "        loss.backward()\n        optimizer.zero_grad()",
-        "losses.append(loss.item() * len(targets))\n        counts.append(len(targets))",
-        "losses.append(loss.item())\n        counts.append(1)",
-    ),
+    given="""
+    model.train() =>
+    optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    losses.append(loss.item() * len(targets))¶counts.append(len(targets))
+        => losses.append(loss.item())¶counts.append(1)
+    """,
     cases=lambda: [([4], 0.0), ([4, 4], 0.0), ([8, 8, 2], 0.9)],
     run=describe_epoch,
-    mistakes={
-        "The gradients are gone before step() reads them: clear them before backward().": (
-            "        optimizer.zero_grad()\n        loss.backward()",
-            "        loss.backward()\n        optimizer.zero_grad()",
-        ),
-        "The gradients of all batches add up: clear them once for each batch.": (
-            "        optimizer.zero_grad()\n",
-            "",
-        ),
-        "In evaluation mode batch norm does not learn: begin with model.train().": (
-            "    model.train()\n",
-            "",
-        ),
-        "The last batch is smaller: weigh each loss by its number of samples.": (
-            "losses.append(loss.item() * len(targets))\n        counts.append(len(targets))",
-            "losses.append(loss.item())\n        counts.append(1)",
-        ),
-        "step() moves by what backward() has found, so backward() comes first.": (
-            "        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()",
-            "        optimizer.step()\n        optimizer.zero_grad()\n        loss.backward()",
-        ),
-    },
-    also_right=(epoch_of_samples,),
-    hints=(
-        "What mode is the model in? Before which line must the gradients be dropped?",
-        "zero_grad, backward, step; and the mean over samples is no mean of means",
-        "model.train() first; clear before backward; weigh each loss by len(targets).",
-    ),
-    link=f"{NOTEBOOK}#The-epoch",
 )
+def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
+    """Train for one epoch; return the mean loss over all samples."""
+    model.train()
+    losses, counts = [], []
+    for images, targets in loader:
+        loss = F.cross_entropy(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item() * len(targets))
+        counts.append(len(targets))
+    return sum(losses) / sum(counts)
 
 
+@exercise(
+    """
+    The epoch after which a training is to stop.
+    04, 15 minutes: 04_the_training_loop.ipynb#Overfitting-and-underfitting,-on-purpose
+    - What has to be remembered while the losses pass by?
+    - bad epochs in a row = this epoch - the best one
+    - Keep the best loss and its epoch; return as soon as `patience` epochs have brought none.
+    Compare with the best so far, not with the epoch before.
+        >= patience:¶    return number => >= patience:¶    return number¶else:¶    best = loss
+    A new best starts the count again: only bad epochs in a row count.
+        best, best_epoch = loss, number => best = loss
+    An equal loss is no improvement: it must be smaller.
+        loss < best => loss <= best
+    This waits one epoch too long: stop at the last of `patience` epochs.
+        >= patience => > patience
+    Epochs are counted from 1.
+        return number => return number - 1
+    """,
+    name="early_stopping",
+    cases=lambda: [
+        ([1.0, 2.0, 3.0], 1),
+        ([3.0, 2.0, 1.0], 1),
+        ([3.0, 4.0, 2.0, 4.0, 1.0, 5.0], 2),
+        ([1.0, 5.0, 4.0, 3.0, 2.0], 3),
+        ([2.0, 2.0, 2.0, 2.0], 2),
+        ([2.0, 3.0, 1.0, 3.0, 3.0, 3.0, 0.5], 3),
+        ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
+    ],
+)
 def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
     """The epoch, from 1, after which to stop: the last of `patience` in a row without a new best.
 
@@ -184,58 +155,32 @@ def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
     return None
 
 
-def stopping_by_counting(losses: Sequence[float], patience: int) -> int | None:
-    bad = 0
-    for index, loss in enumerate(losses):
-        earlier = [each for each in losses[:index] if each == each]
-        bad = 0 if loss < min(earlier, default=math.inf) else bad + 1
-        if bad == patience:
-            return index + 1
-    return None
-
-
-EARLY_STOPPING = Exercise(
-    name="early_stopping",
-    notebook="04",
-    task="The epoch after which a training is to stop.",
-    minutes=15,
-    reference=stopping_epoch,
+@exercise(
+    """
+    Cross-entropy with softer targets, from `log_softmax`.
+    04, 25 minutes: 04_the_training_loop.ipynb#Loss-is-not-accuracy
+    - The loss of a picture is minus the sum of target times log-probability.
+    - For the even share that sum is a mean of log-probabilities.
+    - log_softmax; the target's and the mean, by their shares; minus; the mean over the batch.
+    The share is spread over all classes, the target's own included.
+        * log_p.mean(dim=1) => * (log_p.sum(1) - of_target) / (log_p.shape[1] - 1)
+    The target keeps 1 - smoothing; here it keeps smoothing.
+        (1 - smoothing) * of_target + smoothing * => smoothing * of_target + (1 - smoothing) *
+    The share that is spread was not taken from the target.
+        (1 - smoothing) * of_target => of_target
+    The logarithm of a softmax that has become 0 is infinite: use log_softmax.
+        logits.log_softmax(dim=1) => logits.softmax(dim=1).log()
+    The loss of a batch is the mean over its pictures, not their sum.
+        log_p.mean(dim=1)).mean() => log_p.mean(dim=1)).sum()
+    """,
+    name="label_smoothing",
     cases=lambda: [
-        ([1.0, 2.0, 3.0], 1),
-        ([3.0, 2.0, 1.0], 1),
-        ([3.0, 4.0, 2.0, 4.0, 1.0, 5.0], 2),
-        ([1.0, 5.0, 4.0, 3.0, 2.0], 3),
-        ([2.0, 2.0, 2.0, 2.0], 2),
-        ([2.0, 3.0, 1.0, 3.0, 3.0, 3.0, 0.5], 3),
-        ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
+        (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 0.3),
+        (numbers(4, 5), torch.arange(4), 0.0),
+        (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 0.1),
+        (3 * numbers(8, 53), torch.arange(8), 0.1),
     ],
-    mistakes={
-        "Compare with the best so far, not with the epoch before.": (
-            "        elif number - best_epoch >= patience:\n            return number",
-            "        elif number - best_epoch >= patience:\n            return number\n"
-            "        else:\n            best = loss",
-        ),
-        "A new best starts the count again: only bad epochs in a row count.": (
-            "best, best_epoch = loss, number",
-            "best = loss",
-        ),
-        "An equal loss is no improvement: it must be smaller.": ("loss < best", "loss <= best"),
-        "This waits one epoch too long: stop at the last of `patience` epochs.": (
-            ">= patience",
-            "> patience",
-        ),
-        "Epochs are counted from 1.": ("return number", "return number - 1"),
-    },
-    also_right=(stopping_by_counting,),
-    hints=(
-        "What has to be remembered while the losses pass by?",
-        "bad epochs in a row = this epoch - the best one",
-        "Keep the best loss and its epoch; return as soon as `patience` epochs have brought none.",
-    ),
-    link=f"{NOTEBOOK}#Overfitting-and-underfitting,-on-purpose",
 )
-
-
 def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Mean cross-entropy, a scalar, with the share `smoothing` spread evenly over all classes.
 
@@ -244,51 +189,3 @@ def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     log_p = logits.log_softmax(dim=1)
     of_target = log_p.gather(1, targets[:, None]).squeeze(1)
     return -((1 - smoothing) * of_target + smoothing * log_p.mean(dim=1)).mean()
-
-
-LABEL_SMOOTHING = Exercise(
-    name="label_smoothing",
-    notebook="04",
-    task="Cross-entropy with softer targets, from `log_softmax`.",
-    minutes=25,
-    reference=smoothed_loss,
-    cases=lambda: [
-        (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 0.3),
-        (numbers(4, 5), torch.arange(4), 0.0),
-        (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 0.1),
-        (3 * numbers(8, 53), torch.arange(8), 0.1),
-    ],
-    mistakes={
-        "The share is spread over all classes, the target's own included.": (
-            "smoothing * log_p.mean(dim=1))",
-            "smoothing * (log_p.sum(1) - of_target) / (log_p.shape[1] - 1))",
-        ),
-        "The target keeps 1 - smoothing; here it keeps smoothing.": (
-            "(1 - smoothing) * of_target + smoothing * log_p",
-            "smoothing * of_target + (1 - smoothing) * log_p",
-        ),
-        "The share that is spread was not taken from the target.": (
-            "(1 - smoothing) * of_target",
-            "of_target",
-        ),
-        "The logarithm of a softmax that has become 0 is infinite: use log_softmax.": (
-            "logits.log_softmax(dim=1)",
-            "logits.softmax(dim=1).log()",
-        ),
-        "The loss of a batch is the mean over its pictures, not their sum.": (
-            "log_p.mean(dim=1)).mean()",
-            "log_p.mean(dim=1)).sum()",
-        ),
-    },
-    also_right=(
-        lambda logits, targets, smoothing: F.cross_entropy(
-            logits, targets, label_smoothing=smoothing
-        ),
-    ),
-    hints=(
-        "The loss of a picture is minus the sum of target times log-probability.",
-        "For the even share that sum is a mean of log-probabilities.",
-        "log_softmax; the target's and the mean, by their shares; minus; the mean over the batch.",
-    ),
-    link=f"{NOTEBOOK}#Loss-is-not-accuracy",
-)

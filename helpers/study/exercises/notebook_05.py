@@ -1,18 +1,40 @@
 """Exercises of notebook 05, evaluation: how good a model is, and how sure one can be of it."""
 
-from collections.abc import Callable
 from math import sqrt
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from helpers.evaluation.metrics import confusion_matrix
-from helpers.study.exercises.exercise import Exercise, numbers
-
-NOTEBOOK = "05_evaluation.ipynb"
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, exercise, numbers
 
 
+@exercise(
+    """
+    The share of pictures whose target is among the k largest logits.
+    05, 10 minutes: 05_evaluation.ipynb#Top-k
+    - For each picture there are k candidates and one target.
+    - hit = any of the k indices equals the target; the mean of the hits
+    - logits.topk(k).indices == targets[:, None] marks hits; any over each row, then the mean.
+    These are the k smallest logits: topk takes the largest by default.
+        topk(k) => topk(k, largest=False)
+    Only the largest logit was asked: that is k = 1.
+        topk(k) => topk(1)
+    A hit is counted once for each picture: divide by pictures, not by pictures times k.
+        .any(1).float() => .float()
+    This is how many, not the share: divide by the number of pictures.
+        mean() => sum()
+    Only the k-th place was asked: a target among the first k is right.
+        .any(1) => [:, -1]
+    """,
+    name="top_k_accuracy",
+    cases=lambda: [
+        (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 1),
+        (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 2),
+        (numbers(50, 53), torch.arange(50), 5),
+        (100 * numbers(6, 4), torch.arange(6) % 4, 4),
+    ],
+)
 def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     """The share of pictures whose target is among the k largest logits, a number in 0..1.
 
@@ -21,60 +43,27 @@ def share_in_top_k(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     return (logits.topk(k).indices == targets[:, None]).any(1).float().mean()
 
 
-TOP_K_ACCURACY = Exercise(
-    notebook="05",
-    task="The share of pictures whose target is among the k largest logits.",
-    minutes=10,
-    name="top_k_accuracy",
-    reference=share_in_top_k,
-    cases=lambda: [
-        (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 1),
-        (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 2),
-        (numbers(50, 53), torch.arange(50), 5),
-        (100 * numbers(6, 4), torch.arange(6) % 4, 4),
-    ],
-    mistakes={
-        "These are the k smallest logits: topk takes the largest by default.": (
-            "topk(k)",
-            "topk(k, largest=False)",
-        ),
-        "Only the largest logit was asked: that is k = 1.": ("topk(k)", "topk(1)"),
-        "A hit is counted once for each picture: divide by pictures, not by pictures times k.": (
-            ".any(1).float()",
-            ".float()",
-        ),
-        "This is how many, not the share: divide by the number of pictures.": ("mean()", "sum()"),
-        "Only the k-th place was asked: a target among the first k is right.": (
-            ".any(1)",
-            "[:, -1]",
-        ),
-    },
-    also_right=(
-        lambda logits, targets, k: (
-            (logits > logits.gather(1, targets[:, None])).sum(1).lt(k).double().mean().item()
-        ),
-    ),
-    hints=(
-        "For each picture there are k candidates and one target.",
-        "hit = any of the k indices equals the target; the mean of the hits",
-        "logits.topk(k).indices == targets[:, None] marks hits; any over each row, then the mean.",
-    ),
-    link=f"{NOTEBOOK}#Top-k",
-)
-
-
-def count_in_a_loop(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    matrix = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for target, prediction in zip(targets.tolist(), predictions.tolist(), strict=True):
-        matrix[target, prediction] += 1
-    return matrix
-
-
 CONFUSION_MATRIX = Exercise(
+    text="""
+    How often class i (row) was called class j (column).
+    05, 15 minutes: 05_evaluation.ipynb#The-confusion-matrix
+    - Each pair (target, prediction) is one cell of the table.
+    - cell number = target * num_classes + prediction
+    - torch.bincount counts numbers: cell numbers, minlength all cells, reshaped to a square.
+    Rows are what is true, columns what was predicted: transpose it.
+        .reshape(num_classes, num_classes) => .reshape(num_classes, num_classes).T
+    matrix[targets, predictions] += 1 adds once to a place, however often it comes.
+        .reshape(num_classes, num_classes) => .reshape(num_classes, num_classes).clamp(max=1)
+    These are shares of a row: counts are wanted.
+        return => counts =
+        .reshape(num_classes, num_classes)
+            => .reshape(num_classes, num_classes)¶return counts / counts.sum(1, True).clamp(min=1)
+    A class without a picture has a row and a column, too: use num_classes.
+        cells = => num_classes = int(max(targets.max(), predictions.max())) + 1¶cells =
+    Only what was right was counted: the mistakes stand beside the diagonal.
+        .reshape(num_classes, num_classes) => .reshape(num_classes, num_classes).diag().diag()
+    """,
     name="confusion_matrix",
-    notebook="05",
-    task="How often class i (row) was called class j (column).",
-    minutes=15,
     reference=confusion_matrix,
     stub='''
 def count_confusions(targets, predictions, num_classes):
@@ -87,58 +76,10 @@ def count_confusions(targets, predictions, num_classes):
         (torch.tensor([0, 1]), torch.tensor([0, 1]), 3),
         (torch.arange(500) ** 2 % 53, torch.arange(500) ** 3 % 53, 53),
     ],
-    mistakes={
-        "Rows are what is true, columns what was predicted: transpose it.": (
-            lambda targets, predictions, classes: count_in_a_loop(predictions, targets, classes)
-        ),
-        "matrix[targets, predictions] += 1 adds once to a place, however often it comes.": (
-            lambda *arguments: count_in_a_loop(*arguments).clamp(max=1)
-        ),
-        "These are shares of a row: counts are wanted.": (
-            lambda *arguments: (
-                (counts := count_in_a_loop(*arguments)) / counts.sum(1, keepdim=True).clamp(min=1)
-            )
-        ),
-        "A class without a picture has a row and a column, too: use num_classes.": (
-            lambda targets, predictions, classes: count_in_a_loop(
-                targets, predictions, int(max(targets.max(), predictions.max())) + 1
-            )
-        ),
-        "Only what was right was counted: the mistakes stand beside the diagonal.": (
-            lambda *arguments: count_in_a_loop(*arguments).diag().diag()
-        ),
-    },
-    also_right=(count_in_a_loop,),
-    hints=(
-        "Each pair (target, prediction) is one cell of the table.",
-        "cell number = target * num_classes + prediction",
-        "torch.bincount counts numbers: cell numbers, minlength all cells, reshaped to a square.",
-    ),
-    link=f"{NOTEBOOK}#The-confusion-matrix",
 )
 
 
-def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
-    """The 2.5% and 97.5% quantiles of `repeats` means: lower and upper end.
-
-    values: float (N,). Each mean is of N numbers drawn with replacement; the same seed gives the
-    same ends, another seed slightly other ones.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)
-    low, high = values[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
-def bootstrap_with_numpy(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(values.numpy(), len(values)).mean() for _ in range(repeats)]
-    return np.percentile(means, 2.5), np.percentile(means, 97.5)
-
-
-def describe_interval(
-    solution: Callable[..., tuple[float, float]], values: Tensor, repeats: int
-) -> dict[str, object]:
+def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts:
     """What is asked of an interval; its ends hold some chance, less so their mean of 8 seeds."""
     drawn = [
         [float(end) for end in solution(values.clone(), repeats, seed)] for seed in (0, *range(8))
@@ -158,76 +99,67 @@ def describe_interval(
     }
 
 
-BOOTSTRAP = Exercise(
-    notebook="05",
-    task="An interval for a mean, by drawing from the numbers again and again.",
-    minutes=20,
-    reference=bootstrap_interval,
+@exercise(
+    """
+    An interval for a mean, by drawing from the numbers again and again.
+    05, 20 minutes: 05_evaluation.ipynb#Accuracy,-and-how-sure-one-can-be
+    - How would the mean vary if the numbers had been drawn anew?
+    - mean of N numbers drawn with replacement, `repeats` times; the quantiles of these means
+    - torch.randint gives all indices at once, (repeats, N), from a generator of the seed.
+    Without replacement each sample is the whole set, and its mean never changes.
+        drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)
+            => drawn = torch.arange(len(values)).expand(repeats, -1)
+    These are quantiles of single numbers: take the mean of each sample first.
+        .mean(dim=1) => .flatten()
+    Each sample is as large as the set itself: a smaller one is less sure.
+        (repeats, len(values)) => (repeats, len(values) // 4)
+    These are the ends of the middle half: take 2.5% and 97.5%.
+        [0.025, 0.975] => [0.25, 0.75]
+    These are the ends of 90%: take 2.5% and 97.5%.
+        [0.025, 0.975] => [0.05, 0.95]
+    The drawing is not tied to the seed.
+        , generator=generator =>
+    """,
     cases=lambda: [
         (numbers(60), 600),
         (5 + 3 * numbers(200, seed=1), 400),
         (numbers(80, seed=2).exp(), 600),
     ],
     run=describe_interval,
-    mistakes={
-        "Without replacement each sample is the whole set, and its mean never changes.": (
-            "drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)",
-            "drawn = torch.arange(len(values)).expand(repeats, -1)",
-        ),
-        "These are quantiles of single numbers: take the mean of each sample first.": (
-            ".mean(dim=1)",
-            ".flatten()",
-        ),
-        "Each sample is as large as the set itself: a smaller one is less sure.": (
-            "(repeats, len(values))",
-            "(repeats, len(values) // 4)",
-        ),
-        "These are the ends of the middle half: take 2.5% and 97.5%.": (
-            "[0.025, 0.975]",
-            "[0.25, 0.75]",
-        ),
-        "These are the ends of 90%: take 2.5% and 97.5%.": ("[0.025, 0.975]", "[0.05, 0.95]"),
-        "The drawing is not tied to the seed.": (", generator=generator", ""),
-    },
-    also_right=(bootstrap_with_numpy,),
-    hints=(
-        "How would the mean vary if the numbers had been drawn anew?",
-        "mean of N numbers drawn with replacement, `repeats` times; the quantiles of these means",
-        "torch.randint gives all indices at once, (repeats, N), from a generator of the seed.",
-    ),
-    link=f"{NOTEBOOK}#Accuracy,-and-how-sure-one-can-be",
 )
+def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, float]:
+    """The 2.5% and 97.5% quantiles of `repeats` means: lower and upper end.
 
-
-def calibration_error(probabilities: Tensor, targets: Tensor, bins: int) -> float:
-    """Expected calibration error, a number in 0..1; probabilities (N, classes), targets (N,).
-
-    Confidence is the largest probability; it falls into one of `bins` equal ranges of 0..1.
+    values: float (N,). Each mean is of N numbers drawn with replacement; the same seed gives the
+    same ends, another seed slightly other ones.
     """
-    confidence, predicted = probabilities.max(dim=1)
-    right = (predicted == targets).float()
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins).index_add_(0, place, confidence - right)
-    return gap.abs().sum().item() / len(targets)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(values), (repeats, len(values)), generator=generator)
+    low, high = values[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
-def calibration_bin_by_bin(
-    probabilities: Tensor, targets: Tensor, bins: int, weigh: bool = True
-) -> float:
-    confidence, predicted = probabilities.numpy().max(1), probabilities.numpy().argmax(1)
-    bin_of, total, used = np.minimum(confidence * bins, bins - 1).astype(int), 0.0, 0
-    for index in set(bin_of):
-        inside = bin_of == index
-        gap = confidence[inside].mean() - (predicted == targets.numpy())[inside].mean()
-        total, used = total + abs(gap) * (inside.mean() if weigh else 1), used + 1
-    return total if weigh else total / used
-
-
-CALIBRATION_ERROR = Exercise(
-    notebook="05",
-    task="How far confidence and accuracy differ, bin by bin.",
-    minutes=30,
-    reference=calibration_error,
+@exercise(
+    """
+    How far confidence and accuracy differ, bin by bin.
+    05, 30 minutes: 05_evaluation.ipynb#Accuracy,-and-how-sure-one-can-be
+    - In each bin there are two means to compare.
+    - sum over bins of (pictures in it / N) * |mean confidence - accuracy|
+    - bin = (confidence * bins).long().clamp(max=bins - 1); sum confidence - right by bin; add up
+      the absolute values; divide by N.
+    Average confidence and accuracy within each bin first, then take the gap.
+        confidence - right) => (confidence - right).abs())
+    Confidence is the largest probability, not that of the target.
+        place = => confidence = probabilities.gather(1, targets[:, None])[:, 0]¶place =
+    Gaps above and below cancel: take the absolute value of each.
+        gap.abs().sum() => gap.sum().abs()
+    A confidence of 1 belongs to the last bin.
+        .long().clamp(max=bins - 1) => .long()¶place = place % bins
+    A bin counts by its share of the pictures, not each bin alike.
+        confidence - right) => confidence - right) / torch.bincount(place, minlength=bins)
+        return gap.abs().sum() => return gap.nan_to_num().abs().sum()
+        / len(targets) => / len(place.unique())
+    """,
     gradients=(),
     cases=lambda: [
         (torch.tensor([[0.8, 0.2], [0.7, 0.3]]), torch.tensor([0, 1]), 1),
@@ -244,33 +176,14 @@ CALIBRATION_ERROR = Exercise(
         ((2 * numbers(300, 5)).softmax(1), torch.arange(300) % 5, 10),
         ((9 * numbers(200, 5)).softmax(1), (9 * numbers(200, 5)).argmax(1), 15),
     ],
-    mistakes={
-        "Average confidence and accuracy within each bin first, then take the gap.": (
-            "confidence - right)",
-            "(confidence - right).abs())",
-        ),
-        "A bin counts by its share of the pictures, not each bin alike.": (
-            lambda *arguments: calibration_bin_by_bin(*arguments, weigh=False)
-        ),
-        "Confidence is the largest probability, not that of the target.": (
-            "place =",
-            "confidence = probabilities.gather(1, targets[:, None])[:, 0]\n    place =",
-        ),
-        "Gaps above and below cancel: take the absolute value of each.": (
-            "gap.abs().sum()",
-            "gap.sum().abs()",
-        ),
-        "A confidence of 1 belongs to the last bin.": (
-            ".clamp(max=bins - 1)",
-            "\n    place = place % bins",
-        ),
-    },
-    also_right=(calibration_bin_by_bin,),
-    hints=(
-        "In each bin there are two means to compare.",
-        "sum over bins of (pictures in it / N) * |mean confidence - accuracy|",
-        "bin = (confidence * bins).long().clamp(max=bins - 1); sum confidence - right by bin; "
-        "add up the absolute values; divide by N.",
-    ),
-    link=f"{NOTEBOOK}#Accuracy,-and-how-sure-one-can-be",
 )
+def calibration_error(probabilities: Tensor, targets: Tensor, bins: int) -> float:
+    """Expected calibration error, a number in 0..1; probabilities (N, classes), targets (N,).
+
+    Confidence is the largest probability; it falls into one of `bins` equal ranges of 0..1.
+    """
+    confidence, predicted = probabilities.max(dim=1)
+    right = (predicted == targets).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins).index_add_(0, place, confidence - right)
+    return gap.abs().sum().item() / len(targets)

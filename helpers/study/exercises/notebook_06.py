@@ -1,16 +1,14 @@
 """Exercises of notebook 06, pretrained models."""
 
 import copy
-from collections.abc import Callable
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.study.exercises.exercise import Exercise, fill, numbers, state_of
+from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
-NOTEBOOK = "06_pretrained_models.ipynb"
 TINY = {"fc": "test_resnet", "classifier": "test_efficientnet", "head": "test_vit"}
 SIDE = 32  # pixels
 
@@ -28,28 +26,7 @@ def make_tiny(head: str) -> nn.Module:
     return timm.create_model(TINY[head], pretrained=False, num_classes=10, **size)
 
 
-def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """A timm model, whatever its head is called, with a new last layer; all else as it was."""
-    model.reset_classifier(num_classes)
-    return model
-
-
-def replace_head_by_name(model: nn.Module, num_classes: int) -> nn.Module:
-    name = model.pretrained_cfg["classifier"]
-    setattr(model, name, nn.Linear(model.get_submodule(name).in_features, num_classes))
-    return model
-
-
-def new_network(model: nn.Module, num_classes: int) -> nn.Module:
-    other = tiny(model.pretrained_cfg["classifier"])
-    for parameter in other.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return replace_head(other, num_classes)
-
-
-def describe_head(
-    solution: Callable[..., nn.Module], head: str, num_classes: int
-) -> dict[str, object]:
+def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     model = tiny(head).train()
     before, modes = state_of(model)["weights"], [m.training for m in model.modules()]
     changed = solution(model, num_classes)
@@ -69,60 +46,36 @@ def describe_head(
     }
 
 
-REPLACE_HEAD = Exercise(
-    notebook="06",
-    task="A timm model with a new last layer for another number of classes.",
-    minutes=10,
-    reference=replace_head,
+@exercise(
+    """
+    A timm model with a new last layer for another number of classes.
+    06, 10 minutes: 06_pretrained_models.ipynb#The-head,-and-its-shapes
+    - Every timm model knows which of its layers is the head.
+    - A Linear from as many features as the old head took to the new classes.
+    - One method of the model does it; or pretrained_cfg['classifier'] is the head's name.
+    Only some models call their head fc: model.reset_classifier works for all.
+        model.reset_classifier(num_classes)
+            => model.fc = nn.Linear(model.fc.in_features, num_classes)
+    The model still has its old classes: call reset_classifier with the new number.
+        model.reset_classifier(num_classes) =>
+    The new layer stands on the old classes: the old head has to go.
+        model.reset_classifier(num_classes)
+            => model = nn.Sequential(model, nn.Linear(10, num_classes))
+    This is another network, with other weights: change the one that was given.
+        return model => [nn.init.normal_(p, std=0.1) for p in model.parameters()]¶return model
+    A classifier returns logits: the softmax belongs to the loss.
+        return model => return nn.Sequential(model, nn.Softmax(1))
+    """,
     cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10)],
     run=describe_head,
-    mistakes={
-        "The new layer stands on the old classes: the old head has to go.": (
-            lambda model, classes: nn.Sequential(model, nn.Linear(10, classes))
-        ),
-        "This is another network, with other weights: change the one that was given.": (
-            lambda model, classes: new_network(model, classes)
-        ),
-        "Only some models call their head fc: model.reset_classifier works for all.": (
-            "model.reset_classifier(num_classes)",
-            "model.fc = nn.Linear(model.fc.in_features, num_classes)",
-        ),
-        "A classifier returns logits: the softmax belongs to the loss.": (
-            lambda model, classes: nn.Sequential(replace_head(model, classes), nn.Softmax(1))
-        ),
-        "The model still has its old classes: call reset_classifier with the new number.": (
-            "model.reset_classifier(num_classes)",
-            "",
-        ),
-    },
-    also_right=(replace_head_by_name,),
-    hints=(
-        "Every timm model knows which of its layers is the head.",
-        "A Linear from as many features as the old head took to the new classes.",
-        "One method of the model does it; or pretrained_cfg['classifier'] is the head's name.",
-    ),
-    link=f"{NOTEBOOK}#The-head,-and-its-shapes",
 )
-
-
-def freeze_backbone(model: nn.Module) -> nn.Module:
-    """The same timm model, of which only the head can move; not even batch-norm statistics."""
-    model.requires_grad_(False)
-    model.eval()  # A batch norm in training mode would go on moving its running statistics.
-    model.get_classifier().requires_grad_(True)
+def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
+    """A timm model, whatever its head is called, with a new last layer; all else as it was."""
+    model.reset_classifier(num_classes)
     return model
 
 
-def freeze_with_timm(model: nn.Module) -> nn.Module:
-    from timm.layers import freeze_batch_norm_2d  # It makes other modules of the batch norms.
-
-    model = freeze_batch_norm_2d(model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.startswith(model.pretrained_cfg["classifier"])
-    return model
-
-
-def describe_freeze(solution: Callable[[nn.Module], nn.Module], head: str) -> dict[str, object]:
+def describe_freeze(solution: Solution, head: str) -> Facts:
     """What training steps move."""
     model = solution(tiny(head).train())
     before = state_of(model)["weights"]
@@ -143,43 +96,70 @@ def describe_freeze(solution: Callable[[nn.Module], nn.Module], head: str) -> di
     }
 
 
-FREEZE_BACKBONE = Exercise(
-    notebook="06",
-    task="Only the head of a timm model is left to learn.",
-    minutes=20,
-    reference=freeze_backbone,
+@exercise(
+    """
+    Only the head of a timm model is left to learn.
+    06, 20 minutes: 06_pretrained_models.ipynb#Freezing,-and-what-batch-norm-does-meanwhile
+    - Two things move in training: weights, by gradients, and something without any.
+    - requires_grad_(False) for all, True for the head; batch norms in evaluation mode
+    - Freeze the model, call eval() on it, unfreeze model.get_classifier().
+    Batch norm moves its statistics without any gradient: put it in evaluation mode.
+        model.eval() => model.train()
+    Nothing is left to learn: unfreeze model.get_classifier() again.
+        model.get_classifier().requires_grad_(True) =>
+    The backbone still learns: requires_grad belongs to each parameter, not to the model.
+        model.requires_grad_(False) => model.requires_grad = False
+    The head is frozen and the backbone learns: it is the other way round.
+        model.requires_grad_(False) => model.requires_grad_(True)
+        model.get_classifier().requires_grad_(True) => model.get_classifier().requires_grad_(False)
+    """,
     cases=lambda: [("fc",), ("classifier",)],
     run=describe_freeze,
-    mistakes={
-        "Batch norm moves its statistics without any gradient: put it in evaluation mode.": (
-            "    model.eval()",
-            "    model.train()",
-        ),
-        "Nothing is left to learn: unfreeze model.get_classifier() again.": (
-            "    model.get_classifier().requires_grad_(True)\n",
-            "",
-        ),
-        "The backbone still learns: requires_grad belongs to each parameter, not to the model.": (
-            "model.requires_grad_(False)",
-            "model.requires_grad = False",
-        ),
-        "The head is frozen and the backbone learns: it is the other way round.": (
-            "model.requires_grad_(False)",
-            "model.requires_grad_(True)",
-            "model.get_classifier().requires_grad_(True)",
-            "model.get_classifier().requires_grad_(False)",
-        ),
-    },
-    also_right=(freeze_with_timm,),
-    hints=(
-        "Two things move in training: weights, by gradients, and something without any.",
-        "requires_grad_(False) for all, True for the head; batch norms in evaluation mode",
-        "Freeze the model, call eval() on it, unfreeze model.get_classifier().",
-    ),
-    link=f"{NOTEBOOK}#Freezing,-and-what-batch-norm-does-meanwhile",
 )
+def freeze_backbone(model: nn.Module) -> nn.Module:
+    """The same timm model, of which only the head can move; not even batch-norm statistics."""
+    model.requires_grad_(False)
+    model.eval()  # A batch norm in training mode would go on moving its running statistics.
+    model.get_classifier().requires_grad_(True)
+    return model
 
 
+def describe_groups(solution: Solution, weight_decay: float, frozen: bool) -> Facts:
+    norm, conv = nn.BatchNorm2d(4), nn.Conv2d(3, 4, 1)
+    model = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(4, 5), nn.LayerNorm(5))
+    conv.requires_grad_(not frozen)
+    optimizer = torch.optim.SGD(solution(model, weight_decay), lr=0.1)
+    decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    return {
+        name: decay.get(parameter, "in no group") if parameter.requires_grad else "frozen"
+        for name, parameter in model.named_parameters()
+    }
+
+
+@exercise(
+    """
+    Two groups of parameters for an optimizer: those that decay and those that do not.
+    06, 15 minutes: 06_pretrained_models.ipynb#Fine-tuning-well
+    - What do the parameters that are not to decay have in common?
+    - One dimension: biases, and the weights of norms.
+    - Two lists by ndim, two dicts with params and weight_decay.
+    Everything decays: put parameters of one dimension into a group without decay.
+        "weight_decay": 0.0 => "weight_decay": weight_decay
+    Nothing decays.
+        "weight_decay": weight_decay => "weight_decay": 0.0
+    The weights of norms decay: they have one dimension, as biases have.
+        p in able if p.ndim > 1 => n, p in model.named_parameters() if not n.endswith("bias")
+        for p in able if p.ndim <= 1 => for n, p in model.named_parameters() if n.endswith("bias")
+    The groups are swapped: it is the matrices that decay.
+        ndim > 1 => ndim <= 1
+        able if p.ndim <= 1]¶return => able if p.ndim > 1]¶return
+    Some parameters are in no group, so the optimizer will never move them.
+        p.ndim <= 1 => p.ndim == 0
+    """,
+    name="parameter_groups",
+    cases=lambda: [(0.05, False), (0.3, True)],
+    run=describe_groups,
+)
 def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Groups for an optimizer: matrices and kernels decay; biases and norms do not.
 
@@ -194,67 +174,39 @@ def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]
     ]
 
 
-def groups_of_timm(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    from timm.optim import param_groups_weight_decay
-
-    return param_groups_weight_decay(model, weight_decay)
-
-
-def describe_groups(
-    solution: Callable[..., list[dict]], weight_decay: float, frozen: bool
-) -> dict[str, object]:
-    norm, conv = nn.BatchNorm2d(4), nn.Conv2d(3, 4, 1)
-    model = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(4, 5), nn.LayerNorm(5))
-    conv.requires_grad_(not frozen)
-    optimizer = torch.optim.SGD(solution(model, weight_decay), lr=0.1)
-    decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    return {
-        name: decay.get(parameter, "in no group") if parameter.requires_grad else "frozen"
-        for name, parameter in model.named_parameters()
-    }
+def describe_cam(solution: Solution, count: int, width: int, sides: tuple[int, int]) -> Facts:
+    conv, last = nn.Conv2d(3, width, 3, padding=1), nn.Linear(4 * width, 5)
+    pool = nn.AdaptiveAvgPool2d(2)
+    model = fill(nn.Sequential(conv, nn.Tanh(), pool, nn.Flatten(), last))
+    heat = solution(model, numbers(count, 3, *sides), torch.arange(count) % 5, conv)
+    return {"heat": heat.detach(), **state_of(model)}
 
 
-PARAMETER_GROUPS = Exercise(
-    name="parameter_groups",
-    notebook="06",
-    task="Two groups of parameters for an optimizer: those that decay and those that do not.",
-    minutes=15,
-    reference=two_groups,
-    cases=lambda: [(0.05, False), (0.3, True)],
-    run=describe_groups,
-    mistakes={
-        "Everything decays: put parameters of one dimension into a group without decay.": (
-            '"weight_decay": 0.0',
-            '"weight_decay": weight_decay',
-        ),
-        "Nothing decays.": ('"weight_decay": weight_decay', '"weight_decay": 0.0'),
-        "The weights of norms decay: they have one dimension, as biases have.": (
-            "decayed = [p for p in able if p.ndim > 1]",
-            'decayed = [p for n, p in model.named_parameters() if not n.endswith("bias")]',
-            "others = [p for p in able if p.ndim <= 1]",
-            'others = [p for n, p in model.named_parameters() if n.endswith("bias")]',
-        ),
-        "The groups are swapped: it is the matrices that decay.": (
-            "ndim > 1",
-            "ndim <= 1",
-            "able if p.ndim <= 1]\n    return",
-            "able if p.ndim > 1]\n    return",
-        ),
-        "Some parameters are in no group, so the optimizer will never move them.": (
-            "p.ndim <= 1",
-            "p.ndim == 0",
-        ),
-    },
-    also_right=(groups_of_timm,),
-    hints=(
-        "What do the parameters that are not to decay have in common?",
-        "One dimension: biases, and the weights of norms.",
-        "Two lists by ndim, two dicts with params and weight_decay.",
-    ),
-    link=f"{NOTEBOOK}#Fine-tuning-well",
+@exercise(
+    """
+    Heat maps of where in a picture a logit comes from.
+    06, 45 minutes: 06_pretrained_models.ipynb#What-the-features-know
+    - Which channels of the layer speak for the target, and where are they active?
+    - weight of a channel = mean over places of d logit / d activation; heat = relu(sum of weight *
+      activation)
+    - Catch the output by a hook, torch.autograd.grad of the targets' logits by it, mean over
+      places, weigh, sum, ReLU, divide by the largest.
+    The heat is for the class with the largest logit: take the logit of the target.
+        logits.gather(1, targets[:, None]).sum() => logits.amax(1).sum()
+    Average the gradient over all places first: each channel has one weight.
+        gradient.mean(dim=(2, 3), keepdim=True) => gradient
+    These are the activations alone: weigh each channel by its mean gradient.
+        (weights * kept[0]) => kept[0]
+    What speaks against the class is still in it: apply ReLU to the sum.
+        .relu() =>
+    Each map should reach up to 1: divide by its own largest value.
+        heat.amax(dim=(1, 2), keepdim=True) => heat.amax()
+    The hook is still there: remove it.
+        hook.remove() =>
+    """,
+    cases=lambda: [(1, 2, (6, 6)), (3, 8, (6, 6)), (7, 4, (5, 8))],
+    run=describe_cam,
 )
-
-
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
     """Heat maps (B, h, w) in 0..1 of where the target's logit comes from (arXiv:1610.02391).
 
@@ -269,70 +221,3 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     heat = (weights * kept[0]).sum(dim=1).relu()
     return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-
-
-def grad_cam_by_retaining(
-    model: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module
-) -> Tensor:
-    features = {}
-
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        output.retain_grad()
-        features["kept"] = output
-
-    hook = layer.register_forward_hook(keep)
-    F.nll_loss(-model(images), targets, reduction="sum").backward()
-    hook.remove()
-    model.zero_grad()
-    activation, gradient = features["kept"].detach(), features["kept"].grad
-    heat = torch.einsum("bchw,bc->bhw", activation, gradient.mean((2, 3))).clamp(min=0)
-    return heat / heat.flatten(1).max(1).values.clamp(min=1e-12).view(-1, 1, 1)
-
-
-def describe_cam(
-    solution: Callable[..., Tensor], count: int, width: int, sides: tuple[int, int]
-) -> dict[str, object]:
-    conv, last = nn.Conv2d(3, width, 3, padding=1), nn.Linear(4 * width, 5)
-    pool = nn.AdaptiveAvgPool2d(2)
-    model = fill(nn.Sequential(conv, nn.Tanh(), pool, nn.Flatten(), last))
-    heat = solution(model, numbers(count, 3, *sides), torch.arange(count) % 5, conv)
-    return {"heat": heat.detach(), **state_of(model)}
-
-
-GRAD_CAM = Exercise(
-    notebook="06",
-    task="Heat maps of where in a picture a logit comes from.",
-    minutes=45,
-    reference=grad_cam,
-    cases=lambda: [(1, 2, (6, 6)), (3, 8, (6, 6)), (7, 4, (5, 8))],
-    run=describe_cam,
-    mistakes={
-        "The heat is for the class with the largest logit: take the logit of the target.": (
-            "logits.gather(1, targets[:, None]).sum()",
-            "logits.amax(1).sum()",
-        ),
-        "Average the gradient over all places first: each channel has one weight.": (
-            "gradient.mean(dim=(2, 3), keepdim=True)",
-            "gradient",
-        ),
-        "These are the activations alone: weigh each channel by its mean gradient.": (
-            "(weights * kept[0])",
-            "kept[0]",
-        ),
-        "What speaks against the class is still in it: apply ReLU to the sum.": (".relu()", ""),
-        "Each map should reach up to 1: divide by its own largest value.": (
-            "heat.amax(dim=(1, 2), keepdim=True)",
-            "heat.amax()",
-        ),
-        "The hook is still there: remove it.": ("    hook.remove()\n", ""),
-    },
-    also_right=(grad_cam_by_retaining,),
-    hints=(
-        "Which channels of the layer speak for the target, and where are they active?",
-        "weight of a channel = mean over places of d logit / d activation; heat = relu(sum of "
-        "weight * activation)",
-        "Catch the output by a hook, torch.autograd.grad of the targets' logits by it, mean over "
-        "places, weigh, sum, ReLU, divide by the largest.",
-    ),
-    link=f"{NOTEBOOK}#What-the-features-know",
-)

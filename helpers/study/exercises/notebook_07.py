@@ -1,23 +1,16 @@
 """Exercises of notebook 07, optimizers, what is done to gradients, and a loss."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from helpers.study.exercises.exercise import Exercise, numbers
+from helpers.study.exercises.exercise import Exercise, Facts, Solution, numbers
 from helpers.training.losses import focal_loss
 from helpers.training.optimizers import SGD, Adam, clip_gradients
 
-NOTEBOOK = "07_optimizers.ipynb"
 
-
-def describe_optimizer(
-    build: Callable[..., Optimizer], steps: int, missing: bool, settings: dict[str, Any]
-) -> dict[str, object]:
+def describe_optimizer(build: Solution, steps: int, missing: bool, settings: Facts) -> Facts:
     """Where three tensors in two groups, each with its settings, are while the rates move."""
     first, *others = (nn.Parameter(numbers(*shape)) for shape in ((), (3,), (2, 2)))
     own = {"lr": 0.3, "momentum": 0.6, "betas": (0.7, 0.95), "eps": 1e-2}
@@ -44,25 +37,27 @@ def describe_optimizer(
     }
 
 
-class PlainMomentum(Optimizer):
-    """SGD with momentum in pure Python, with a velocity for each parameter."""
-
-    def __init__(self, params: Iterable, lr: float, momentum: float) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.velocity: dict[Tensor, Tensor] = {}
-
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                self.velocity[p] = group["momentum"] * self.velocity.get(p, 0) + p.grad
-                p.data = p.data - group["lr"] * self.velocity[p]
-
-
 SGD_MOMENTUM = Exercise(
+    text="""
+    SGD with momentum as an `Optimizer`, equal to PyTorch's.
+    07, 20 minutes: 07_optimizers.ipynb#Why-momentum
+    - What has to be remembered of each parameter from step to step, and where?
+    - v = momentum * v + gradient; w = w - lr * v; at first v is the gradient
+    - For each group and each parameter with a gradient: self.state[parameter], update v, move.
+    The velocity is forgotten after each step: keep it in self.state[parameter].
+        self.state[param].get("momentum_buffer") => None
+    The gradient enters whole: v = momentum * v + gradient, with no 1 - momentum.
+        alpha=1 - group["dampening"] => alpha=1 - momentum
+    This is Nesterov's step: here the weight moves by lr times the velocity.
+        if group["nesterov"] else velocity => if True else velocity
+    It climbs: subtract.
+        alpha=-group["lr"] => alpha=group["lr"]
+    The velocity is the gradient's own memory, which the next backward fills: clone it.
+        grad.clone() => grad
+    Each group has settings of its own: read them from the group, not from the defaults.
+        alpha=-group["lr"] => alpha=-self.defaults["lr"]
+    """,
     name="sgd",
-    notebook="07",
-    task="SGD with momentum as an `Optimizer`, equal to PyTorch's.",
-    minutes=20,
     reference=SGD,
     stub="""
 class MomentumSGD(torch.optim.Optimizer):
@@ -79,63 +74,34 @@ class MomentumSGD(torch.optim.Optimizer):
         (6, True, {"lr": 0.2, "momentum": 0.9}),
     ],
     run=describe_optimizer,
-    mistakes={
-        "The velocity is forgotten after each step: keep it in self.state[parameter].": (
-            'self.state[param].get("momentum_buffer")',
-            "None",
-        ),
-        "The gradient enters whole: v = momentum * v + gradient, with no 1 - momentum.": (
-            'alpha=1 - group["dampening"]',
-            "alpha=1 - momentum",
-        ),
-        "This is Nesterov's step: here the weight moves by lr times the velocity.": (
-            'if group["nesterov"] else velocity',
-            "if True else velocity",
-        ),
-        "It climbs: subtract.": ('alpha=-group["lr"]', 'alpha=group["lr"]'),
-        "The velocity is the gradient's own memory, which the next backward fills: clone it.": (
-            "grad.clone()",
-            "grad",
-        ),
-        "Each group has settings of its own: read them from the group, not from the defaults.": (
-            'alpha=-group["lr"]',
-            'alpha=-self.defaults["lr"]',
-        ),
-    },
-    also_right=(torch.optim.SGD, PlainMomentum),
-    hints=(
-        "What has to be remembered of each parameter from step to step, and where?",
-        "v = momentum * v + gradient; w = w - lr * v; at first v is the gradient",
-        "For each group and each parameter with a gradient: self.state[parameter], update v, move.",
-    ),
-    link=f"{NOTEBOOK}#Why-momentum",
 )
 
 
-class PlainAdam(Optimizer):
-    """Adam as the paper writes it, new tensors in each step."""
-
-    def __init__(
-        self, params: Iterable, lr: float, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                t, m, v = self.state[p].get("all", (0, 0.0, 0.0))
-                (b1, b2), t = group["betas"], t + 1
-                m, v = b1 * m + (1 - b1) * p.grad, b2 * v + (1 - b2) * p.grad**2
-                self.state[p]["all"] = t, m, v
-                p -= group["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + group["eps"])
-
-
 ADAM = Exercise(
+    text="""
+    Adam as an `Optimizer`, equal to PyTorch's.
+    07, 40 minutes: 07_optimizers.ipynb#Why-Adam-divides
+    - Three things are remembered of each parameter: two averages and a count.
+    - m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g²; w -= lr (m / (1 - b1^t)) / (√(v / (1 - b2^t)) +
+      eps)
+    - For each parameter with a gradient: fill its state at first, count, move both averages,
+      correct both, step.
+    Both averages begin at 0 and are too small at first: divide by 1 - beta ** t.
+        1 - beta1**t, 1 - beta2**t => 1, 1
+    Divide by the root of the average square: its unit is that of the gradient.
+        v.sqrt().div_(sqrt(scale_v)) => v.div(scale_v)
+    eps is added to the root, not under it.
+        v.sqrt().div_(sqrt(scale_v)).add_(group["eps"]) => (v / scale_v).add_(group["eps"]).sqrt_()
+    The betas are swapped: the first is for the gradient, the second for its square.
+        (beta1, beta2) = => (beta2, beta1) =
+    The second average is of the squares of the gradients.
+        addcmul_(grad, grad, value=1 - beta2) => add_(grad.abs(), alpha=1 - beta2)
+    The count of steps begins at 1, so that the first correction is by 1 - beta.
+        float(state["step"]), => float(state["step"]) + 1,
+    Each group has settings of its own: read them from the group, not from the defaults.
+        group["lr"], group["betas"] => self.defaults["lr"], group["betas"]
+    """,
     name="adam",
-    notebook="07",
-    task="Adam as an `Optimizer`, equal to PyTorch's.",
-    minutes=40,
     reference=Adam,
     stub="""
 class MyAdam(torch.optim.Optimizer):
@@ -153,51 +119,12 @@ class MyAdam(torch.optim.Optimizer):
         (2, False, {"lr": 0.1}),
     ],
     run=describe_optimizer,
-    mistakes={
-        "Both averages begin at 0 and are too small at first: divide by 1 - beta ** t.": (
-            "1 - beta1**t, 1 - beta2**t",
-            "1, 1",
-        ),
-        "Divide by the root of the average square: its unit is that of the gradient.": (
-            "v.sqrt().div_(sqrt(scale_v))",
-            "v.div(scale_v)",
-        ),
-        "eps is added to the root, not under it.": (
-            'v.sqrt().div_(sqrt(scale_v)).add_(group["eps"])',
-            '(v / scale_v).add_(group["eps"]).sqrt_()',
-        ),
-        "The betas are swapped: the first is for the gradient, the second for its square.": (
-            "(beta1, beta2) = ",
-            "(beta2, beta1) = ",
-        ),
-        "The second average is of the squares of the gradients.": (
-            "addcmul_(grad, grad, value=1 - beta2)",
-            "add_(grad.abs(), alpha=1 - beta2)",
-        ),
-        "The count of steps begins at 1, so that the first correction is by 1 - beta.": (
-            'float(state["step"]), ',
-            'float(state["step"]) + 1, ',
-        ),
-        "Each group has settings of its own: read them from the group, not from the defaults.": (
-            'group["lr"], group["betas"]',
-            'self.defaults["lr"], group["betas"]',
-        ),
-    },
-    also_right=(torch.optim.Adam, PlainAdam),
-    hints=(
-        "Three things are remembered of each parameter: two averages and a count.",
-        "m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g²; w -= lr (m / (1 - b1^t)) / "
-        "(√(v / (1 - b2^t)) + eps)",
-        "For each parameter with a gradient: fill its state at first, count, move both averages, "
-        "correct both, step.",
-    ),
-    link=f"{NOTEBOOK}#Why-Adam-divides",
 )
 
 
 def describe_clipping(
-    solution: Callable[..., Tensor], grads: Sequence[Tensor | None], max_norm: float, one_pass: bool
-) -> dict[str, object]:
+    solution: Solution, grads: Sequence[Tensor | None], max_norm: float, one_pass: bool
+) -> Facts:
     parameters = [nn.Parameter(torch.zeros(1 if g is None else g.shape)) for g in grads]
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = None if grad is None else grad.clone()
@@ -212,10 +139,26 @@ def describe_clipping(
 
 
 CLIP_GRADIENTS = Exercise(
+    text="""
+    Gradients scaled down together, in place, where their common length is above a limit.
+    07, 15 minutes: 07_optimizers.ipynb#Two-things-for-any-optimizer
+    - How long is the vector that all gradients make together?
+    - factor = min(1, max_norm / length), the same for all
+    - A list of the gradients that are there, the norm of their norms, multiply in place.
+    All gradients count as one long vector: take the norm over all of them.
+        grad.mul_(scale) => grad.mul_((max_norm / grad.norm()).clamp(max=1))
+    Short gradients must stay as they are: the factor is at most 1.
+        .clamp(max=1) =>
+    The length is the root of the sum of squares.
+        max_norm / (norm + 1e-6) => max_norm / (norm**2 + 1e-6)
+    Each number was cut by itself, which turns the direction: scale them all alike.
+        grad.mul_(scale) => grad.clamp_(-max_norm, max_norm)
+    A parameter without a gradient is passed over.
+        for parameter in parameters if parameter.grad is not None] => for parameter in parameters]
+    The length before was asked for.
+        return norm => return norm * scale
+    """,
     name="clip_gradients",
-    notebook="07",
-    task="Gradients scaled down together, in place, where their common length is above a limit.",
-    minutes=15,
     reference=clip_gradients,
     stub='''
 def clip(parameters, max_norm):
@@ -233,46 +176,28 @@ def clip(parameters, max_norm):
         ([torch.zeros(2), torch.zeros(3)], 1.0, True),
     ],
     run=describe_clipping,
-    mistakes={
-        "All gradients count as one long vector: take the norm over all of them.": (
-            "grad.mul_(scale)",
-            "grad.mul_((max_norm / grad.norm()).clamp(max=1))",
-        ),
-        "Short gradients must stay as they are: the factor is at most 1.": (".clamp(max=1)", ""),
-        "The length is the root of the sum of squares.": (
-            "max_norm / (norm + 1e-6)",
-            "max_norm / (norm**2 + 1e-6)",
-        ),
-        "Each number was cut by itself, which turns the direction: scale them all alike.": (
-            "grad.mul_(scale)",
-            "grad.clamp_(-max_norm, max_norm)",
-        ),
-        "A parameter without a gradient is passed over.": (
-            "for parameter in parameters if parameter.grad is not None]",
-            "for parameter in parameters]",
-        ),
-        "The length before was asked for.": ("return norm", "return norm * scale"),
-    },
-    also_right=(torch.nn.utils.clip_grad_norm_,),
-    hints=(
-        "How long is the vector that all gradients make together?",
-        "factor = min(1, max_norm / length), the same for all",
-        "A list of the gradients that are there, the norm of their norms, multiply in place.",
-    ),
-    link=f"{NOTEBOOK}#Two-things-for-any-optimizer",
 )
 
 
-def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    own = F.log_softmax(logits, 1)[torch.arange(len(targets)), targets]
-    return -((1 - own.exp()) ** gamma * own).mean()
-
-
 FOCAL_LOSS = Exercise(
+    text="""
+    The loss that counts less what is known well already.
+    07, 20 minutes: 07_optimizers.ipynb#Two-things-for-any-optimizer
+    - What is cross-entropy without its weight, sample by sample?
+    - log p is the log-softmax at the target; the weight is (1 - p) ** gamma
+    - log_softmax, gather the target's, exp for p, multiply, minus the mean.
+    What is known well should count less: the weight is (1 - p) ** gamma.
+        rest**gamma => (1 - rest) ** gamma
+    gamma is an exponent, not a factor.
+        rest**gamma => rest * gamma
+    The weight is missing: this is cross-entropy.
+        rest**gamma * =>
+    The logarithm of a softmax that has become 0 is infinite: use log_softmax.
+        log_softmax(logits) => logits.softmax(1).log()
+    The loss of a batch is the mean over its pictures, not their sum.
+        .mean() => .sum()
+    """,
     name="focal_loss",
-    notebook="07",
-    task="The loss that counts less what is known well already.",
-    minutes=20,
     reference=focal_loss,
     stub='''
 def focal(logits, targets, gamma):
@@ -288,24 +213,4 @@ def focal(logits, targets, gamma):
         (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 2.0),
         (3 * numbers(8, 53), torch.arange(8), 1.5),
     ],
-    mistakes={
-        "What is known well should count less: the weight is (1 - p) ** gamma.": (
-            "rest**gamma",
-            "(1 - rest) ** gamma",
-        ),
-        "gamma is an exponent, not a factor.": ("rest**gamma", "rest * gamma"),
-        "The weight is missing: this is cross-entropy.": ("rest**gamma * ", ""),
-        "The logarithm of a softmax that has become 0 is infinite: use log_softmax.": (
-            "log_softmax(logits)",
-            "logits.softmax(1).log()",
-        ),
-        "The loss of a batch is the mean over its pictures, not their sum.": (".mean()", ".sum()"),
-    },
-    also_right=(focal,),
-    hints=(
-        "What is cross-entropy without its weight, sample by sample?",
-        "log p is the log-softmax at the target; the weight is (1 - p) ** gamma",
-        "log_softmax, gather the target's, exp for p, multiply, minus the mean.",
-    ),
-    link=f"{NOTEBOOK}#Two-things-for-any-optimizer",
 )

@@ -1,24 +1,10 @@
 """Exercises of notebook 09, architectures."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.models.vit import ViT
-from helpers.study.exercises.exercise import Exercise, numbers
-
-NOTEBOOK = "09_architectures.ipynb"
-
-
-def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Scaled dot-product attention in which a query takes nothing where `mask` is False.
-
-    (B, heads, T, D), (B, heads, S, D), (B, heads, S, V) and bool (T, S) to (B, heads, T, V).
-    """
-    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ value
+from helpers.study.exercises.exercise import Facts, Solution, exercise, numbers
 
 
 def some_attention(queries: int, keys: int, width: int, mask: str) -> tuple[Tensor, ...]:
@@ -33,48 +19,63 @@ def some_attention(queries: int, keys: int, width: int, mask: str) -> tuple[Tens
     return *tensors, masks[mask]
 
 
-MASKED_ATTENTION = Exercise(
-    notebook="09",
-    task="Attention in which some places are not looked at.",
-    minutes=15,
-    reference=masked_attention,
+@exercise(
+    """
+    Attention in which some places are not looked at.
+    09, 15 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - What has to be true of the scores for a key to get no weight at all?
+    - softmax(Q Kᵀ / √D) V, with -inf where nothing may be seen
+    - Scores by one product, divided; masked_fill; softmax over the keys; times the values.
+    The scores grow with the width: divide them by its square root.
+        / query.shape[-1] ** 0.5 =>
+    The weights of one query sum to 1 over the keys: softmax over the last dimension.
+        -torch.inf).softmax(dim=-1) => -1e9).softmax(dim=-2)
+    A score of 0 is no low score: its exponential is 1. Put -inf there.
+        -torch.inf => 0
+    The rows no longer sum to 1: mask the scores before the softmax, not the weights.
+        scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) => (scores.softmax(dim=-1) * mask)
+    The mask is the wrong way round: True allows, and masked_fill fills where it is True.
+        masked_fill(~mask, -torch.inf) => masked_fill(mask, -1e9)
+    The mask has no effect.
+        .masked_fill(~mask, -torch.inf) =>
+    """,
     cases=lambda: [
         some_attention(2, 3, 4, "all"),
         some_attention(5, 5, 16, "earlier"),
         some_attention(1, 1, 4, "all"),
         some_attention(4, 6, 8, "some"),
     ],
-    mistakes={
-        "The scores grow with the width: divide them by its square root.": (
-            " / query.shape[-1] ** 0.5",
-            "",
-        ),
-        "The weights of one query sum to 1 over the keys: softmax over the last dimension.": (
-            "-torch.inf).softmax(dim=-1)",
-            "-1e9).softmax(dim=-2)",
-        ),
-        "A score of 0 is no low score: its exponential is 1. Put -inf there.": ("-torch.inf", "0"),
-        "The rows no longer sum to 1: mask the scores before the softmax, not the weights.": (
-            "scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)",
-            "(scores.softmax(dim=-1) * mask)",
-        ),
-        "The mask is the wrong way round: True allows, and masked_fill fills where it is True.": (
-            "masked_fill(~mask, -torch.inf)",
-            "masked_fill(mask, -1e9)",
-        ),
-        "The mask has no effect.": (".masked_fill(~mask, -torch.inf)", ""),
-    },
-    also_right=(F.scaled_dot_product_attention,),
     doubles=True,
-    hints=(
-        "What has to be true of the scores for a key to get no weight at all?",
-        "softmax(Q Kᵀ / √D) V, with -inf where nothing may be seen",
-        "Scores by one product, divided; masked_fill; softmax over the keys; times the values.",
-    ),
-    link=f"{NOTEBOOK}#ViT:-a-picture-is-a-sentence-of-patches",
 )
+def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention in which a query takes nothing where `mask` is False.
+
+    (B, heads, T, D), (B, heads, S, D), (B, heads, S, V) and bool (T, S) to (B, heads, T, V).
+    """
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ value
 
 
+@exercise(
+    """
+    The parameters of a vision transformer, counted on paper.
+    09, 15 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - Go through it from the patches to the head: what has weights?
+    - patches: 3 p² d + d; token d, places (N + 1) d; a block: 4 (d² + d), 2 d m + m + d, two norms
+      of 2 d; a norm; the head d c + c
+    - Write one line for each part, and add up; the block's times the layers.
+    As much as the width is missing: is it the class token, or the place that it has?
+        embedding + token => embedding
+    Twice the width is missing: the class token with its place, or the last norm?
+        + norm + head => + head
+    Attention has four square matrices: queries, keys, values, and one to mix the heads.
+        4 * (hidden_size**2 => 3 * (hidden_size**2
+    Linear layers have biases here.
+        (hidden_size**2 + hidden_size) => hidden_size**2
+        + mlp_size + hidden_size =>
+    """,
+    cases=lambda: [(1, 4, 4, 1, 2, 3), (10, 16, 8, 2, 8, 16), (53, 64, 8, 3, 48, 96)],
+)
 def vit_parameters(
     classes: int, image_size: int, patch_size: int, layers: int, hidden_size: int, mlp_size: int
 ) -> int:
@@ -89,69 +90,7 @@ def vit_parameters(
     return embedding + token + positions + layers * (attention + mlp + 2 * norm) + norm + head
 
 
-def count_in_a_vit(
-    classes: int, image_size: int, patch_size: int, layers: int, hidden_size: int, mlp_size: int
-) -> int:
-    model = ViT(classes, 3, image_size, patch_size, layers, hidden_size, mlp_size, heads=1)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-VIT_PARAMETERS = Exercise(
-    notebook="09",
-    task="The parameters of a vision transformer, counted on paper.",
-    minutes=15,
-    reference=vit_parameters,
-    cases=lambda: [(1, 4, 4, 1, 2, 3), (10, 16, 8, 2, 8, 16), (53, 64, 8, 3, 48, 96)],
-    mistakes={
-        "As much as the width is missing: is it the class token, or the place that it has?": (
-            "embedding + token",
-            "embedding",
-        ),
-        "Twice the width is missing: the class token with its place, or the last norm?": (
-            "+ norm + head",
-            "+ head",
-        ),
-        "Attention has four square matrices: queries, keys, values, and one to mix the heads.": (
-            "4 * (hidden_size**2",
-            "3 * (hidden_size**2",
-        ),
-        "Linear layers have biases here.": (
-            "(hidden_size**2 + hidden_size)",
-            "hidden_size**2",
-            " + mlp_size + hidden_size\n",
-            "\n",
-        ),
-    },
-    also_right=(count_in_a_vit,),
-    hints=(
-        "Go through it from the patches to the head: what has weights?",
-        "patches: 3 p² d + d; token d, places (N + 1) d; a block: 4 (d² + d), 2 d m + m + d, two "
-        "norms of 2 d; a norm; the head d c + c",
-        "Write one line for each part, and add up; the block's times the layers.",
-    ),
-    link=f"{NOTEBOOK}#ViT:-a-picture-is-a-sentence-of-patches",
-)
-
-
-def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drop whole pictures with probability p < 1, and divide the others by 1 - p.
-
-    x is (B, ...); arXiv:1603.09382. In evaluation nothing changes.
-    """
-    if not training:
-        return x
-    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= p
-    return x * kept / (1 - p)
-
-
-def drop_by_bernoulli(x: Tensor, p: float, training: bool) -> Tensor:
-    mask = x.new_empty(len(x), *[1] * (x.ndim - 1)).bernoulli_(1 - p)
-    return x * mask / (1 - p) if training else x.clone()
-
-
-def describe_dropping(
-    solution: Callable[[Tensor, float, bool], Tensor], shape: tuple[int, ...], p: float
-) -> dict[str, object]:
+def describe_dropping(solution: Solution, shape: tuple[int, ...], p: float) -> Facts:
     """What is asked of it, as facts that hold or do not; six standard errors are allowed."""
     x = torch.ones(shape).requires_grad_()
     first, second = solution(x, p, True), solution(x, p, True)
@@ -174,36 +113,66 @@ def describe_dropping(
     }
 
 
-DROP_PATH = Exercise(
-    notebook="09",
-    task="Whole pictures dropped at random, as residual branches are in training.",
-    minutes=20,
-    reference=drop_path,
+@exercise(
+    """
+    Whole pictures dropped at random, as residual branches are in training.
+    09, 20 minutes: 09_architectures.ipynb#ConvNeXt:-a-convolution-in-a-transformer's-clothes
+    - How many random numbers does a batch need, and what shape must they have to multiply x?
+    - x * (random >= p) / (1 - p), with a random number a picture
+    - Return x in evaluation; else torch.rand of (B, 1, ..., 1), compare, multiply, divide.
+    Single numbers are dropped, as by dropout: one random number for each picture.
+        torch.rand(len(x), *[1] * (x.ndim - 1)) => torch.rand(x.shape)
+    All pictures share one random number: draw one for each.
+        torch.rand(len(x), *[1] * (x.ndim - 1)) => torch.rand([1] * x.ndim)
+    What is kept must be divided by 1 - p, for the mean to stay.
+        / (1 - p) =>
+    p is the probability of being dropped, not of being kept.
+        >= p => < p
+    In evaluation nothing is dropped.
+        if not training: => if False:
+    """,
     cases=lambda: [((4, 3), 0.0), ((4000, 3), 0.2), ((4000, 2, 2, 2), 0.4)],
     run=describe_dropping,
-    mistakes={
-        "Single numbers are dropped, as by dropout: one random number for each picture.": (
-            "torch.rand(len(x), *[1] * (x.ndim - 1))",
-            "torch.rand(x.shape)",
-        ),
-        "All pictures share one random number: draw one for each.": (
-            "torch.rand(len(x), *[1] * (x.ndim - 1))",
-            "torch.rand([1] * x.ndim)",
-        ),
-        "What is kept must be divided by 1 - p, for the mean to stay.": (" / (1 - p)", ""),
-        "p is the probability of being dropped, not of being kept.": (">= p", "< p"),
-        "In evaluation nothing is dropped.": ("if not training:", "if False:"),
-    },
-    also_right=(drop_by_bernoulli,),
-    hints=(
-        "How many random numbers does a batch need, and what shape must they have to multiply x?",
-        "x * (random >= p) / (1 - p), with a random number a picture",
-        "Return x in evaluation; else torch.rand of (B, 1, ..., 1), compare, multiply, divide.",
-    ),
-    link=f"{NOTEBOOK}#ConvNeXt:-a-convolution-in-a-transformer's-clothes",
 )
+def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drop whole pictures with probability p < 1, and divide the others by 1 - p.
+
+    x is (B, ...); arXiv:1603.09382. In evaluation nothing changes.
+    """
+    if not training:
+        return x
+    kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= p
+    return x * kept / (1 - p)
 
 
+@exercise(
+    """
+    A vision transformer's positions for pictures of another size.
+    09, 40 minutes: 09_architectures.ipynb#ViT:-a-picture-is-a-sentence-of-patches
+    - Which of the embeddings belong to places, and what grid do those form?
+    - (1, old², D) to (1, D, old, old), interpolated, and back to (1, new², D)
+    - Split the token off; unflatten, permute, F.interpolate(bicubic, antialias); permute, flatten;
+      cat.
+    The class token has no place in the picture: split it off and put it back in front.
+        torch.cat([token, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+            => grid.permute(0, 2, 3, 1).flatten(1, 2)
+    The class token comes first, not last.
+        embedding[:, :1], embedding[:, 1:] => embedding[:, -1:], embedding[:, :-1]
+    A reshape does not bring the channels to the front: permute them.
+        places.unflatten(1, (old, old)).permute(0, 3, 1, 2) => places.reshape(1, -1, old, old)
+    This is the nearest neighbour; smoother is mode='bicubic'.
+        mode="bicubic", antialias=True => mode="nearest"
+    Without antialias the bicubic curve is another one.
+        , antialias=True =>
+    Rows and columns have changed places.
+        grid.permute(0, 2, 3, 1) => grid.permute(0, 3, 2, 1)
+    """,
+    cases=lambda: [
+        (numbers(1, 5, 2), 2, 3),
+        (numbers(1, 65, 16), 8, 12),
+        (numbers(1, 37, 3), 6, 4),
+    ],
+)
 def resize_positions(embedding: Tensor, old: int, new: int) -> Tensor:
     """Stretch position embeddings (1, 1 + old * old, D) to (1, 1 + new * new, D).
 
@@ -214,53 +183,3 @@ def resize_positions(embedding: Tensor, old: int, new: int) -> Tensor:
     grid = places.unflatten(1, (old, old)).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
     return torch.cat([token, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
-
-
-def resize_with_timm(embedding: Tensor, old: int, new: int) -> Tensor:
-    from timm.layers import resample_abs_pos_embed
-
-    return resample_abs_pos_embed(embedding, [new, new], [old, old], num_prefix_tokens=1)
-
-
-RESIZE_POSITIONS = Exercise(
-    notebook="09",
-    task="A vision transformer's positions for pictures of another size.",
-    minutes=40,
-    reference=resize_positions,
-    cases=lambda: [
-        (numbers(1, 5, 2), 2, 3),
-        (numbers(1, 65, 16), 8, 12),
-        (numbers(1, 37, 3), 6, 4),
-    ],
-    mistakes={
-        "The class token has no place in the picture: split it off and put it back in front.": (
-            "torch.cat([token, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)",
-            "grid.permute(0, 2, 3, 1).flatten(1, 2)",
-        ),
-        "The class token comes first, not last.": (
-            "embedding[:, :1], embedding[:, 1:]",
-            "embedding[:, -1:], embedding[:, :-1]",
-        ),
-        "A reshape does not bring the channels to the front: permute them.": (
-            "places.unflatten(1, (old, old)).permute(0, 3, 1, 2)",
-            "places.reshape(1, -1, old, old)",
-        ),
-        "This is the nearest neighbour; smoother is mode='bicubic'.": (
-            'mode="bicubic", antialias=True',
-            'mode="nearest"',
-        ),
-        "Without antialias the bicubic curve is another one.": (", antialias=True", ""),
-        "Rows and columns have changed places.": (
-            "grid.permute(0, 2, 3, 1)",
-            "grid.permute(0, 3, 2, 1)",
-        ),
-    },
-    also_right=(resize_with_timm,),
-    hints=(
-        "Which of the embeddings belong to places, and what grid do those form?",
-        "(1, old², D) to (1, D, old, old), interpolated, and back to (1, new², D)",
-        "Split the token off; unflatten, permute, F.interpolate(bicubic, antialias); permute, "
-        "flatten; cat.",
-    ),
-    link=f"{NOTEBOOK}#ViT:-a-picture-is-a-sentence-of-patches",
-)

@@ -4,7 +4,7 @@ The references are the mended ones; `given` puts back the mistake that the noteb
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
 
-from helpers.study.exercises.exercise import Exercise, numbers, state_of
+from helpers.study.exercises.exercise import Facts, Solution, exercise, numbers, state_of
 
-NOTEBOOK = "12_find_the_bug.ipynb"
 Batches = Sequence[tuple[Tensor, Tensor]]
 Pairs = tuple[Tensor, Tensor]
 
@@ -42,9 +41,7 @@ def some_batches(*sizes: int) -> Batches:
     return [(numbers(n, 4, seed=i), torch.arange(n) % 3) for i, n in enumerate(sizes)]
 
 
-def describe_training(
-    program: Callable[..., list[Any]], sizes: Sequence[int], *more: int
-) -> dict[str, object]:
+def describe_training(program: Solution, sizes: Sequence[int], *more: int) -> Facts:
     """The losses of a training, what they hold on to, and the model that it ends with."""
     model = TinyModel()
     losses = program(model, some_batches(*sizes), *more)
@@ -61,6 +58,30 @@ def describe_training(
 TRAININGS = [((6,),), ((6, 6),), ((8, 8, 8, 8, 5),)]
 
 
+@exercise(
+    """
+    A training whose steps grow.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-1
+    - What does step() read, and who fills it?
+    - backward() adds to .grad; nothing here ever empties it.
+    - One line is missing in the loop, before backward().
+    Each step still moves by the gradients of all batches so far. Where do they add up?
+    Now nothing moves: the gradients are dropped after backward() and before step().
+        optimizer.zero_grad()¶loss.backward() => loss.backward()¶optimizer.zero_grad()
+    Dropped once, they add up from then on: it belongs into the loop.
+        optimizer.zero_grad() =>
+        losses.append(loss.item())
+            => losses.append(loss.item())¶if len(losses) == 1:¶    optimizer.zero_grad()
+    A smaller learning rate hides it for a while. What grows from step to step?
+        optimizer.zero_grad() =>
+        lr=0.1 => lr=0.01
+    """,
+    name="program_1",
+    stub=blank(1, "model, batches"),
+    given="optimizer.zero_grad() =>",
+    cases=lambda: TRAININGS,
+    run=describe_training,
+)
 def mended_1(model: nn.Module, batches: Batches) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
@@ -73,60 +94,32 @@ def mended_1(model: nn.Module, batches: Batches) -> list[float]:
     return losses
 
 
-def train_by_hand(model: nn.Module, batches: Batches) -> list[float]:
-    losses = []
-    for images, targets in batches:
-        loss = F.nll_loss(model(images).log_softmax(1), targets)
-        gradients = torch.autograd.grad(loss, list(model.parameters()))
-        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-            parameter.data -= 0.1 * gradient
-        losses.append(loss.item())
-    return losses
-
-
-PROGRAM_1 = Exercise(
-    name="program_1",
-    notebook="12",
-    task="A training whose steps grow.",
-    minutes=5,
-    reference=mended_1,
-    stub=blank(1, "model, batches"),
-    given=("        optimizer.zero_grad()\n", ""),
+@exercise(
+    """
+    A training whose loss has a floor.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-2
+    - What does the loss function want: logits, probabilities or their logarithms?
+    - cross_entropy(logits) = nll_loss(log_softmax(logits))
+    - One softmax too many: hand the logits over as they are.
+    Two softmaxes follow each other: cross_entropy has one inside.
+        model(images), targets => model(images).softmax(1), targets
+    nll_loss wants logarithms of probabilities; of probabilities it falls below 0.
+        F.cross_entropy(model(images), targets) => F.nll_loss(model(images).softmax(1), targets)
+    A sigmoid flattens the logits as a softmax does: cross_entropy wants them as they are.
+        model(images), targets => model(images).sigmoid(), targets
+    A larger learning rate cannot lower the floor of this loss. Where is the floor from?
+        model(images), targets => model(images).softmax(1), targets
+        lr=0.1 => lr=0.5
+    """,
+    name="program_2",
+    stub=blank(2, "model, batches"),
+    given="""
+    loss = => probabilities = model(images).softmax(dim=1)¶loss =
+    F.cross_entropy(model(images), targets) => F.cross_entropy(probabilities, targets)
+    """,
     cases=lambda: TRAININGS,
     run=describe_training,
-    mistakes={
-        "Each step still moves by the gradients of all batches so far. Where do they add up?": (
-            "        optimizer.zero_grad()\n",
-            "",
-        ),
-        "Now nothing moves: the gradients are dropped after backward() and before step().": (
-            "        optimizer.zero_grad()\n        loss.backward()",
-            "        loss.backward()\n        optimizer.zero_grad()",
-        ),
-        "Dropped once, they add up from then on: it belongs into the loop.": (
-            "        optimizer.zero_grad()\n",
-            "",
-            "        losses.append(loss.item())",
-            "        losses.append(loss.item())\n        if len(losses) == 1:\n"
-            "            optimizer.zero_grad()",
-        ),
-        "A smaller learning rate hides it for a while. What grows from step to step?": (
-            "        optimizer.zero_grad()\n",
-            "",
-            "lr=0.1",
-            "lr=0.01",
-        ),
-    },
-    also_right=(train_by_hand,),
-    hints=(
-        "What does step() read, and who fills it?",
-        "backward() adds to .grad; nothing here ever empties it.",
-        "One line is missing in the loop, before backward().",
-    ),
-    link=f"{NOTEBOOK}#Program-1",
 )
-
-
 def mended_2(model: nn.Module, batches: Batches) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
@@ -139,80 +132,7 @@ def mended_2(model: nn.Module, batches: Batches) -> list[float]:
     return losses
 
 
-PROGRAM_2 = Exercise(
-    name="program_2",
-    notebook="12",
-    task="A training whose loss has a floor.",
-    minutes=5,
-    reference=mended_2,
-    stub=blank(2, "model, batches"),
-    given=(
-        "        loss = F.cross_entropy(model(images), targets)",
-        "        probabilities = model(images).softmax(dim=1)\n"
-        "        loss = F.cross_entropy(probabilities, targets)",
-    ),
-    cases=lambda: TRAININGS,
-    run=describe_training,
-    mistakes={
-        "Two softmaxes follow each other: cross_entropy has one inside.": (
-            "model(images), targets",
-            "model(images).softmax(1), targets",
-        ),
-        "nll_loss wants logarithms of probabilities; of probabilities it falls below 0.": (
-            "F.cross_entropy(model(images), targets)",
-            "F.nll_loss(model(images).softmax(1), targets)",
-        ),
-        "A sigmoid flattens the logits as a softmax does: cross_entropy wants them as they are.": (
-            "model(images), targets",
-            "model(images).sigmoid(), targets",
-        ),
-        "A larger learning rate cannot lower the floor of this loss. Where is the floor from?": (
-            "model(images), targets",
-            "model(images).softmax(1), targets",
-            "lr=0.1",
-            "lr=0.5",
-        ),
-    },
-    also_right=(train_by_hand,),
-    hints=(
-        "What does the loss function want: logits, probabilities or their logarithms?",
-        "cross_entropy(logits) = nll_loss(log_softmax(logits))",
-        "One softmax too many: hand the logits over as they are.",
-    ),
-    link=f"{NOTEBOOK}#Program-2",
-)
-
-
-def mended_3(model: nn.Module, batches: Batches) -> float:
-    model.eval()
-    correct = count = 0
-    with torch.inference_mode():
-        for images, targets in batches:
-            correct += (model(images).argmax(dim=1) == targets).sum().item()
-            count += len(targets)
-    return correct / count
-
-
-def mended_4(model: nn.Module, batches: Batches) -> float:
-    model.eval()
-    correct = count = 0
-    with torch.inference_mode():
-        for images, targets in batches:
-            correct += (model(images).argmax(dim=1) == targets).sum().item()
-            count += len(targets)
-    return correct / count
-
-
-def accuracy_of_all(model: nn.Module, batches: Batches) -> float:
-    model.train(False)
-    with torch.no_grad():
-        hits = [model(images).max(1).indices.eq(targets) for images, targets in batches]
-    return torch.cat(hits).double().mean().item()
-
-
-def describe_evaluation(
-    program: Callable[[nn.Module, Batches], float], *sizes: int
-) -> dict[str, object]:
+def describe_evaluation(program: Solution, *sizes: int) -> Facts:
     """The accuracy, and whether measuring changed the model."""
     model = TinyModel()
     for images, _ in some_batches(50, 50):  # Statistics to be used, or to be forgotten.
@@ -224,97 +144,72 @@ def describe_evaluation(
     return {"accuracy": accuracy, "what measuring has changed": moved}
 
 
-PROGRAM_3 = Exercise(
+@exercise(
+    """
+    An accuracy that differs from call to call.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-3
+    - Which layers do something else in training than in evaluation?
+    - Dropout draws, batch norm uses the batch at hand and moves its statistics.
+    - One line before the loop.
+    The answer depends on who shares the batch. Which layers mix the pictures of a batch?
+    Batch norm still learns from what it measures: dropout is only half of it.
+        model.eval() => model.body[3].p = 0.0
+    The mode is right; the mean of batch means is new, and wrong.
+        .sum().item() => .float().mean().item()
+        count += len(targets) => count += 1
+    A mean of batch means weighs a small last batch too much, and the mode is still wrong.
+        model.eval() =>
+        .sum().item() => .float().mean().item()
+        count += len(targets) => count += 1
+    """,
     name="program_3",
-    notebook="12",
-    task="An accuracy that differs from call to call.",
-    minutes=5,
-    reference=mended_3,
     stub=blank(3, "model, batches"),
-    given=("    model.eval()\n", ""),
+    given="model.eval() =>",
     cases=lambda: [(30,), (30, 30, 7), (40, 2)],
     run=describe_evaluation,
-    mistakes={
-        "The answer depends on who shares the batch. Which layers mix the pictures of a batch?": (
-            "    model.eval()\n",
-            "",
-        ),
-        "Batch norm still learns from what it measures: dropout is only half of it.": (
-            "    model.eval()\n",
-            "    model.body[3].p = 0.0\n",
-        ),
-        "The mode is right; the mean of batch means is new, and wrong.": (
-            ".sum().item()",
-            ".float().mean().item()",
-            "count += len(targets)",
-            "count += 1",
-        ),
-        "A mean of batch means weighs a small last batch too much, and the mode is still wrong.": (
-            "    model.eval()\n",
-            "",
-            ".sum().item()",
-            ".float().mean().item()",
-            "count += len(targets)",
-            "count += 1",
-        ),
-    },
-    also_right=(accuracy_of_all,),
-    hints=(
-        "Which layers do something else in training than in evaluation?",
-        "Dropout draws, batch norm uses the batch at hand and moves its statistics.",
-        "One line before the loop.",
-    ),
-    link=f"{NOTEBOOK}#Program-3",
 )
+def mended_3(model: nn.Module, batches: Batches) -> float:
+    model.eval()
+    correct = count = 0
+    with torch.inference_mode():
+        for images, targets in batches:
+            correct += (model(images).argmax(dim=1) == targets).sum().item()
+            count += len(targets)
+    return correct / count
 
-PROGRAM_4 = Exercise(
+
+@exercise(
+    """
+    An accuracy that is far too low, without an error.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-4
+    - What shape have the logits, and what shape the predictions?
+    - (B, classes) to (B,): the dimension that goes is that of the classes.
+    - Another dim for argmax.
+    This finds the best picture for each class; wanted is the best class for each picture.
+    Without a dimension argmax takes the whole batch for one long list.
+        argmax(dim=1) => argmax()
+    This is the least likely class.
+        argmax(dim=1) => argmin(dim=1)
+    These are the largest logits, not where they are.
+        argmax(dim=1) => amax(dim=1)
+    """,
     name="program_4",
-    notebook="12",
-    task="An accuracy that is far too low, without an error.",
-    minutes=5,
-    reference=mended_4,
     stub=blank(4, "model, batches"),
-    given=("argmax(dim=1)", "argmax(dim=0)"),
+    given="argmax(dim=1) => argmax(dim=0)",
     cases=lambda: [(3,), (3,) * 20, (30, 7)],
     run=describe_evaluation,
-    mistakes={
-        "This finds the best picture for each class; wanted is the best class for each picture.": (
-            "argmax(dim=1)",
-            "argmax(dim=0)",
-        ),
-        "Without a dimension argmax takes the whole batch for one long list.": (
-            "argmax(dim=1)",
-            "argmax()",
-        ),
-        "This is the least likely class.": ("argmax(dim=1)", "argmin(dim=1)"),
-        "These are the largest logits, not where they are.": ("argmax(dim=1)", "amax(dim=1)"),
-    },
-    also_right=(accuracy_of_all,),
-    hints=(
-        "What shape have the logits, and what shape the predictions?",
-        "(B, classes) to (B,): the dimension that goes is that of the classes.",
-        "Another dim for argmax.",
-    ),
-    link=f"{NOTEBOOK}#Program-4",
 )
+def mended_4(model: nn.Module, batches: Batches) -> float:
+    model.eval()
+    correct = count = 0
+    with torch.inference_mode():
+        for images, targets in batches:
+            correct += (model(images).argmax(dim=1) == targets).sum().item()
+            count += len(targets)
+    return correct / count
 
 
-def mended_5(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
-    order = torch.randperm(len(images))
-    images = images[order]
-    targets = targets[order]
-    return zip(images.split(size), targets.split(size), strict=True)
-
-
-def batches_by_index(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
-    order = torch.randperm(len(images)).tolist()
-    for start in range(0, len(order), size):
-        yield images[order[start : start + size]], targets[order[start : start + size]]
-
-
-def describe_batches(
-    program: Callable[..., Iterable[Pairs]], count: int, size: int
-) -> dict[str, object]:
+def describe_batches(program: Solution, count: int, size: int) -> Facts:
     """What is asked of shuffled batches, as facts that hold or do not."""
     targets = torch.arange(count)
     given = 10.0 * targets[:, None]
@@ -331,72 +226,40 @@ def describe_batches(
     }
 
 
-PROGRAM_5 = Exercise(
+@exercise(
+    """
+    Batches from which nothing can be learned.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-5
+    - Where does the target of the first picture go?
+    - One order for both.
+    - Draw the order once, keep it in a name, index both by it.
+    Two calls of randperm give two orders: pictures and targets must share one.
+        images[order] => images[torch.randperm(len(images))]
+    The targets stay where they are, and the pictures move away from them.
+        targets = targets[order] =>
+    They belong together again, but nothing is shuffled any more.
+        torch.randperm(len(images)) => torch.arange(len(images))
+    They belong together again, but the last, smaller batch is lost.
+        = torch.randperm(len(images)) => = torch.randperm(len(images))[: len(images) // size * size]
+    """,
     name="program_5",
-    notebook="12",
-    task="Batches from which nothing can be learned.",
-    minutes=5,
-    reference=mended_5,
     stub=blank(5, "images, targets, size"),
-    given=(
-        "    order = torch.randperm(len(images))\n    images = images[order]\n"
-        "    targets = targets[order]",
-        "    images = images[torch.randperm(len(images))]\n"
-        "    targets = targets[torch.randperm(len(targets))]",
-    ),
+    given="""
+    order = torch.randperm(len(images)) =>
+    images[order] => images[torch.randperm(len(images))]
+    targets[order] => targets[torch.randperm(len(targets))]
+    """,
     cases=lambda: [(8, 4), (50, 16), (30, 50)],
     run=describe_batches,
-    mistakes={
-        "Two calls of randperm give two orders: pictures and targets must share one.": (
-            "images[order]",
-            "images[torch.randperm(len(images))]",
-        ),
-        "The targets stay where they are, and the pictures move away from them.": (
-            "    targets = targets[order]\n",
-            "",
-        ),
-        "They belong together again, but nothing is shuffled any more.": (
-            "torch.randperm(len(images))",
-            "torch.arange(len(images))",
-        ),
-        "They belong together again, but the last, smaller batch is lost.": (
-            "    order = torch.randperm(len(images))\n",
-            "    order = torch.randperm(len(images))[: len(images) // size * size]\n",
-        ),
-    },
-    also_right=(batches_by_index,),
-    hints=(
-        "Where does the target of the first picture go?",
-        "One order for both.",
-        "Draw the order once, keep it in a name, index both by it.",
-    ),
-    link=f"{NOTEBOOK}#Program-5",
 )
+def mended_5(images: Tensor, targets: Tensor, size: int) -> Iterator[Pairs]:
+    order = torch.randperm(len(images))
+    images = images[order]
+    targets = targets[order]
+    return zip(images.split(size), targets.split(size), strict=True)
 
 
-def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
-    def normalise(images: Tensor) -> Tensor:
-        return (images / 255 - 0.5) / 0.25
-
-    model.eval()
-    images = pixels.float()
-    with torch.inference_mode():
-        logits = model(normalise(images))
-    return (logits.argmax(dim=1) == targets).float().mean().item()
-
-
-def normalise_with_torchvision(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
-    from torchvision.transforms.v2.functional import normalize
-
-    images = normalize(pixels[:, None, :, None] / 255, [0.5], [0.25])[:, 0, :, 0]
-    with torch.no_grad():
-        predicted = model.eval()(images).max(1).indices
-    return (predicted == targets).sum().item() / len(targets)
-
-
-def describe_inputs(
-    program: Callable[[nn.Module, Tensor, Tensor], float], count: int
-) -> dict[str, object]:
+def describe_inputs(program: Solution, count: int) -> Facts:
     """What reached the model, and the accuracy."""
     model, seen = TinyModel(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
@@ -409,60 +272,39 @@ def describe_inputs(
     return {"given": torch.cat(seen), "accuracy": accuracy, "pixels kept": kept, "mode": mode}
 
 
-PROGRAM_6 = Exercise(
+@exercise(
+    """
+    An accuracy far below that of training.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-6
+    - Print the range of what the model is given, here and in training.
+    - Bytes, divided by 255 once, are 0..1; normalised, -2..2.
+    - One of the two divisions has to go.
+    All that the model gets is close to -2. How often are the pictures divided by 255?
+    Now they are not normalised at all: once is right.
+        model(normalise(images)) => model(images / 255)
+    These are bytes, normalised: divide by 255 first.
+        (images / 255 - 0.5) / 0.25 => (images - 0.5) / 0.25
+    The model learned with 0.5 and 0.25: by their own statistics pictures look otherwise.
+        (images / 255 - 0.5) / 0.25 => (images / 255 - (images / 255).mean()) / (images / 255).std()
+    """,
     name="program_6",
-    notebook="12",
-    task="An accuracy far below that of training.",
-    minutes=5,
-    reference=mended_6,
     stub=blank(6, "model, pixels, targets"),
-    given=("images = pixels.float()", "images = pixels.float() / 255"),
+    given="images = pixels.float() => images = pixels.float() / 255",
     cases=lambda: [(2,), (1,), (40,)],
     run=describe_inputs,
-    mistakes={
-        "All that the model gets is close to -2. How often are the pictures divided by 255?": (
-            "images = pixels.float()",
-            "images = pixels.float() / 255",
-        ),
-        "Now they are not normalised at all: once is right.": (
-            "model(normalise(images))",
-            "model(images / 255)",
-        ),
-        "These are bytes, normalised: divide by 255 first.": (
-            "(images / 255 - 0.5) / 0.25",
-            "(images - 0.5) / 0.25",
-        ),
-        "The model learned with 0.5 and 0.25: by their own statistics pictures look otherwise.": (
-            "(images / 255 - 0.5) / 0.25",
-            "(images / 255 - (images / 255).mean()) / (images / 255).std()",
-        ),
-    },
-    also_right=(normalise_with_torchvision,),
-    hints=(
-        "Print the range of what the model is given, here and in training.",
-        "Bytes, divided by 255 once, are 0..1; normalised, -2..2.",
-        "One of the two divisions has to go.",
-    ),
-    link=f"{NOTEBOOK}#Program-6",
 )
+def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
+    def normalise(images: Tensor) -> Tensor:
+        return (images / 255 - 0.5) / 0.25
+
+    model.eval()
+    images = pixels.float()
+    with torch.inference_mode():
+        logits = model(normalise(images))
+    return (logits.argmax(dim=1) == targets).float().mean().item()
 
 
-def mended_7(model: nn.Module, classes: int) -> Optimizer:
-    model.head = nn.Linear(model.head.in_features, classes)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return optimizer
-
-
-def add_new_head(model: nn.Module, classes: int) -> Optimizer:
-    optimizer = torch.optim.SGD(model.body.parameters(), lr=0.1, momentum=0.9)
-    model.head = nn.Linear(model.head.in_features, classes)
-    optimizer.add_param_group({"params": model.head.parameters()})
-    return optimizer
-
-
-def describe_new_head(
-    program: Callable[[nn.Module, int], Optimizer], classes: int
-) -> dict[str, object]:
+def describe_new_head(program: Solution, classes: int) -> Facts:
     """What two steps move, and how far: by the gradients, with momentum."""
     model = TinyModel(classes=3)
     body = state_of(model.body)["weights"]
@@ -488,48 +330,62 @@ def describe_new_head(
     }
 
 
-PROGRAM_7 = Exercise(
+@exercise(
+    """
+    A head that never learns.
+    12, 10 minutes: 12_find_the_bug.ipynb#Program-7
+    - Which tensors does the optimizer hold, and which does the model?
+    - An optimizer keeps the parameters that it was made with.
+    - Two lines change places.
+    The optimizer still holds the old head. When did it look at the model?
+    Now the head learns and the body does not: the optimizer needs both.
+        model.parameters() => model.head.parameters()
+    The head is the old one, with the old number of classes.
+        model.head = nn.Linear(model.head.in_features, classes) =>
+    Rate and momentum are to stay as they were.
+        , momentum=0.9 =>
+    """,
     name="program_7",
-    notebook="12",
-    task="A head that never learns.",
-    minutes=10,
-    reference=mended_7,
     stub=blank(7, "model, classes"),
-    given=(
-        "    model.head = nn.Linear(model.head.in_features, classes)\n"
-        "    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n",
-        "    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
-        "    model.head = nn.Linear(model.head.in_features, classes)\n",
-    ),
+    given="""
+    model.head = nn.Linear(model.head.in_features, classes) =>
+    momentum=0.9) => momentum=0.9)¶model.head = nn.Linear(model.head.in_features, classes)
+    """,
     cases=lambda: [(5,), (2,)],
     run=describe_new_head,
-    mistakes={
-        "The optimizer still holds the old head. When did it look at the model?": (
-            "    model.head = nn.Linear(model.head.in_features, classes)\n",
-            "",
-            "    return optimizer",
-            "    model.head = nn.Linear(model.head.in_features, classes)\n    return optimizer",
-        ),
-        "Now the head learns and the body does not: the optimizer needs both.": (
-            "model.parameters()",
-            "model.head.parameters()",
-        ),
-        "The head is the old one, with the old number of classes.": (
-            "    model.head = nn.Linear(model.head.in_features, classes)\n",
-            "",
-        ),
-        "Rate and momentum are to stay as they were.": (", momentum=0.9", ""),
-    },
-    also_right=(add_new_head,),
-    hints=(
-        "Which tensors does the optimizer hold, and which does the model?",
-        "An optimizer keeps the parameters that it was made with.",
-        "Two lines change places.",
-    ),
-    link=f"{NOTEBOOK}#Program-7",
 )
+def mended_7(model: nn.Module, classes: int) -> Optimizer:
+    model.head = nn.Linear(model.head.in_features, classes)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return optimizer
 
 
+@exercise(
+    """
+    A training that comes to a stop too soon.
+    12, 5 minutes: 12_find_the_bug.ipynb#Program-8
+    - What is the learning rate after the first epoch, and what was it to be?
+    - gamma is meant for an epoch; the loop has many batches.
+    - One line belongs one loop further out.
+    The rate falls after every batch. Which line stands one loop too deep?
+    The rate has fallen before the first epoch: step the schedule at the end of an epoch.
+        scheduler.step() =>
+        for _ in range(epochs): => for _ in range(epochs):¶    scheduler.step()
+    Now the rate never falls: the schedule has to be stepped once an epoch.
+        scheduler.step() =>
+    A slower fall after every batch is another schedule: step it once an epoch.
+        gamma=0.8) => gamma=0.8 ** (1 / len(batches)))
+        scheduler.step() =>
+        losses.append(loss.item()) => losses.append(loss.item())¶scheduler.step()
+    """,
+    name="program_8",
+    stub=blank(8, "model, batches, epochs"),
+    given="""
+    losses.append(loss.item())¶scheduler.step() => scheduler.step()¶losses.append(loss.item())
+    """,
+    cases=lambda: [((6, 6, 6), 1), ((6, 6, 6), 4), ((6,), 3)],
+    run=describe_training,
+)
 def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     scheduler = ExponentialLR(optimizer, gamma=0.8)  # 0.8 times the rate after every epoch
@@ -545,93 +401,7 @@ def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
     return losses
 
 
-def rate_by_hand(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]["lr"] = 0.1 * 0.8**epoch
-        for images, targets in batches:
-            loss = F.cross_entropy(model(images), targets)
-            model.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return losses
-
-
-PROGRAM_8 = Exercise(
-    name="program_8",
-    notebook="12",
-    task="A training that comes to a stop too soon.",
-    minutes=5,
-    reference=mended_8,
-    stub=blank(8, "model, batches, epochs"),
-    given=(
-        "            losses.append(loss.item())\n        scheduler.step()",
-        "            scheduler.step()\n            losses.append(loss.item())",
-    ),
-    cases=lambda: [((6, 6, 6), 1), ((6, 6, 6), 4), ((6,), 3)],
-    run=describe_training,
-    mistakes={
-        "The rate falls after every batch. Which line stands one loop too deep?": (
-            "        scheduler.step()",
-            "            scheduler.step()",
-        ),
-        "The rate has fallen before the first epoch: step the schedule at the end of an epoch.": (
-            "        scheduler.step()\n",
-            "",
-            "    for _ in range(epochs):\n",
-            "    for _ in range(epochs):\n        scheduler.step()\n",
-        ),
-        "Now the rate never falls: the schedule has to be stepped once an epoch.": (
-            "        scheduler.step()\n",
-            "",
-        ),
-        "A slower fall after every batch is another schedule: step it once an epoch.": (
-            "gamma=0.8)",
-            "gamma=0.8 ** (1 / len(batches)))",
-            "        scheduler.step()",
-            "            scheduler.step()",
-        ),
-    },
-    also_right=(rate_by_hand,),
-    hints=(
-        "What is the learning rate after the first epoch, and what was it to be?",
-        "gamma is meant for an epoch; the loop has many batches.",
-        "One line belongs one loop further out.",
-    ),
-    link=f"{NOTEBOOK}#Program-8",
-)
-
-
-def mended_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
-    lights = (0.7, 1.0, 1.3)
-    order = torch.randperm(len(images))
-    train, test = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
-    more = torch.cat([images[train] * light for light in lights])
-    return (more, targets[train].repeat(len(lights))), (images[test], targets[test])
-
-
-def faulty_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
-    lights = (0.7, 1.0, 1.3)
-    images = torch.cat([images * light for light in lights])
-    targets = targets.repeat(len(lights))
-    order = torch.randperm(len(images))
-    train, test = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
-    return (images[train], targets[train]), (images[test], targets[test])
-
-
-def split_by_mask(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
-    held_out = torch.ones(len(images), dtype=torch.bool)
-    held_out[torch.randperm(len(images))[: len(images) * 2 // 3]] = False
-    more = torch.stack([images[~held_out] * light for light in (0.7, 1.0, 1.3)])
-    labels = targets[~held_out].expand(3, -1)
-    return (more.flatten(0, 1), labels.flatten()), (images[held_out], targets[held_out])
-
-
-def describe_leak(
-    program: Callable[[Tensor, Tensor], tuple[Pairs, Pairs]], count: int
-) -> dict[str, object]:
+def describe_leak(program: Solution, count: int) -> Facts:
     """Which pictures stand on which side; a picture is known by the shape of its light."""
     images = torch.stack([torch.ones(count), torch.arange(1.0, count + 1)], dim=1)
     drawn = [program(images.clone(), torch.arange(count)) for _ in range(6)]
@@ -650,49 +420,66 @@ def describe_leak(
     }
 
 
-PROGRAM_9 = Exercise(
+@exercise(
+    """
+    A test that flatters.
+    12, 15 minutes: 12_find_the_bug.ipynb#Program-9
+    - Could a picture of the test set have a relative among those that were learned?
+    - Cut first, then copy; and copy only what is to be learned from.
+    - randperm over the pictures, cut, then the three lights for the training side.
+    A test picture has copies in another light among the training pictures. What comes first,
+      copying or cutting?
+    The test pictures were cut out, but they are in training as well.
+        more = => train = order¶more =
+    There are no copies left on either side: training should keep its three lights.
+        lights = (0.7, 1.0, 1.3) => lights = (1.0,)
+    The sides are apart, but the cut is no longer random.
+        torch.randperm(len(images)) => torch.arange(len(images))
+    """,
     name="program_9",
-    notebook="12",
-    task="A test that flatters.",
-    minutes=15,
-    reference=mended_9,
     stub=blank(9, "images, targets"),
-    given=(
-        "    order = torch.randperm(len(images))\n",
-        "    images = torch.cat([images * light for light in lights])\n"
-        "    targets = targets.repeat(len(lights))\n    order = torch.randperm(len(images))\n",
-        "    more = torch.cat([images[train] * light for light in lights])\n"
-        "    return (more, targets[train].repeat(len(lights))), (images[test], targets[test])",
-        "    return (images[train], targets[train]), (images[test], targets[test])",
-    ),
+    given="""
+    (0.7, 1.0, 1.3) => (0.7, 1.0, 1.3)¶images = torch.cat([images * light for light in lights])
+    order = => targets = targets.repeat(len(lights))¶order =
+    more = torch.cat([images[train] * light for light in lights]) =>
+    (more, targets[train].repeat(len(lights))) => (images[train], targets[train])
+    """,
     cases=lambda: [(12,), (60,)],
     run=describe_leak,
-    mistakes={
-        "A test picture has copies in another light among the training pictures. What comes first,"
-        " copying or cutting?": faulty_9,
-        "The test pictures were cut out, but they are in training as well.": (
-            "    more = ",
-            "    train = order\n    more = ",
-        ),
-        "There are no copies left on either side: training should keep its three lights.": (
-            "lights = (0.7, 1.0, 1.3)",
-            "lights = (1.0,)",
-        ),
-        "The sides are apart, but the cut is no longer random.": (
-            "torch.randperm(len(images))",
-            "torch.arange(len(images))",
-        ),
-    },
-    also_right=(split_by_mask,),
-    hints=(
-        "Could a picture of the test set have a relative among those that were learned?",
-        "Cut first, then copy; and copy only what is to be learned from.",
-        "randperm over the pictures, cut, then the three lights for the training side.",
-    ),
-    link=f"{NOTEBOOK}#Program-9",
 )
+def mended_9(images: Tensor, targets: Tensor) -> tuple[Pairs, Pairs]:
+    lights = (0.7, 1.0, 1.3)
+    order = torch.randperm(len(images))
+    train, test = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
+    more = torch.cat([images[train] * light for light in lights])
+    return (more, targets[train].repeat(len(lights))), (images[test], targets[test])
 
 
+@exercise(
+    """
+    A training that needs more and more memory, and whose body does not learn.
+    12, 10 minutes: 12_find_the_bug.ipynb#Program-10
+    - Where does the gradient end on its way back, and what does the list hold on to?
+    - detach() cuts the graph at its place: right for what is kept, wrong on the way.
+    - Take it away from the features, and put it where the loss is noted.
+    No gradient flows past detach(), so the body cannot learn. What should be cut off instead?
+        model.body(images) => model.body(images).detach()
+    The body learns; but each loss that is kept holds the graph it came from.
+        losses.append(loss.detach()) => losses.append(loss)
+    Cut off after the head, nothing is left to learn at all.
+        model.head(features), targets => model.head(features).detach(), targets
+    The losses are the right ones, the mode is not: dropout and batch norm are to be on.
+        losses = [] => losses = []¶model.eval()
+    """,
+    name="program_10",
+    stub=blank(10, "model, batches"),
+    given="""
+    model.body(images) => model.body(images).detach()
+    loss.detach() => loss
+    """,
+    cases=lambda: TRAININGS,
+    run=describe_training,
+)
 def mended_10(model: nn.Module, batches: Batches) -> list[Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     losses = []
@@ -704,51 +491,3 @@ def mended_10(model: nn.Module, batches: Batches) -> list[Any]:
         optimizer.step()
         losses.append(loss.detach())
     return losses
-
-
-def numbers_of_losses(model: nn.Module, batches: Batches) -> list[float]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for images, targets in batches:
-        model.zero_grad()
-        loss = F.cross_entropy(model(images), targets)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-PROGRAM_10 = Exercise(
-    name="program_10",
-    notebook="12",
-    task="A training that needs more and more memory, and whose body does not learn.",
-    minutes=10,
-    reference=mended_10,
-    stub=blank(10, "model, batches"),
-    given=("model.body(images)", "model.body(images).detach()", "loss.detach()", "loss"),
-    cases=lambda: TRAININGS,
-    run=describe_training,
-    mistakes={
-        "No gradient flows past detach(), so the body cannot learn. What should be cut off"
-        " instead?": ("model.body(images)", "model.body(images).detach()"),
-        "The body learns; but each loss that is kept holds the graph it came from.": (
-            "losses.append(loss.detach())",
-            "losses.append(loss)",
-        ),
-        "Cut off after the head, nothing is left to learn at all.": (
-            "model.head(features), targets",
-            "model.head(features).detach(), targets",
-        ),
-        "The losses are the right ones, the mode is not: dropout and batch norm are to be on.": (
-            "    losses = []\n",
-            "    losses = []\n    model.eval()\n",
-        ),
-    },
-    also_right=(numbers_of_losses,),
-    hints=(
-        "Where does the gradient end on its way back, and what does the list hold on to?",
-        "detach() cuts the graph at its place: right for what is kept, wrong on the way.",
-        "Take it away from the features, and put it where the loss is noted.",
-    ),
-    link=f"{NOTEBOOK}#Program-10",
-)

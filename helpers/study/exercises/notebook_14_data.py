@@ -1,7 +1,7 @@
 """Drills of notebook 14: data."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,76 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2.functional import resized_crop
 
-from helpers.study.exercises.exercise import Exercise
-
-NOTEBOOK = "02_datasets_and_data_loaders.ipynb"
+from helpers.study.exercises.exercise import Facts, Solution, exercise
 
 
+def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
+    """A folder of small pictures of several modes, with other things lying about."""
+    with tempfile.TemporaryDirectory() as root:
+        for name, count in counts.items():
+            Path(root, name).mkdir()
+            for number in range(count):
+                colour = 40 * number + len(name), 200 - 30 * number, 7
+                image = Image.new("RGB", (3, 2), colour)
+                image.putpixel((2, 0), (250, 9, 99))
+                mode = ("RGB", "L", "RGBA")[number % 3]
+                image.convert(mode).save(Path(root, name, f"{9 - number}.png"))
+            Path(root, name, ".hidden.png").write_bytes(b"no picture")
+            Path(root, name, "notes.txt").write_text("no picture", encoding="utf-8")
+        Path(root, "cards.csv").touch()
+        dataset = solution(root)
+        items = [dataset[index] for index in range(len(dataset))]
+        return {
+            "classes": list(dataset.classes),
+            "length": len(dataset),
+            "targets": [int(target) for _, target in items],
+            "images": [image for image, _ in items],
+            "dtype": str(items[0][0].dtype),
+        }
+
+
+@exercise(
+    """
+    A whole Dataset: from a folder of pictures, a folder a class, to tensors and targets.
+    14, 20 minutes: 02_datasets_and_data_loaders.ipynb#A-Dataset-by-hand
+    - What has to be known once, at the start, and what can wait until an item is asked for?
+    - items = [(path, number of its class), ...]; an item is opened in __getitem__
+    - List and sort folders, then pictures; in __getitem__ open, convert to RGB, permute, divide by
+      255.
+    A grey picture or one with an alpha channel has other channels: convert it to RGB.
+        image.convert("RGB") => image if image.mode == "RGB" else image.convert("RGB").rotate(180)
+    Classes are numbered in sorted order.
+        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+            => self.classes = sorted((p.name for p in Path(root).iterdir() if p.is_dir()), key=len)
+    Within a class, pictures come in the order of their names.
+        (Path(root, name).glob("[!.]*.png")) => (Path(root, name).glob("[!.]*.png"))[::-1]
+    Channels come first: permute(2, 0, 1).
+        .permute(2, 0, 1) =>
+    Bytes run from 0 to 255: divide.
+        / 255, target => .float(), target
+    """,
+    name="folder_dataset",
+    stub='''
+class FolderDataset(Dataset):
+    """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
+
+    An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
+    the list of names. Whatever else lies about, and hidden files, are passed over.
+    """
+
+    def __init__(self, root):
+        raise NotImplementedError
+
+    def __len__(self):
+        raise NotImplementedError
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+''',
+    cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
+    run=describe_folder,
+)
 class FolderDataset(Dataset):
     """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
 
@@ -43,89 +105,24 @@ class FolderDataset(Dataset):
         return pixels.permute(2, 0, 1) / 255, target
 
 
-class FolderDatasetOfTorchvision(FolderDataset):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, target = self.items[index]
-        return decode_image(str(path), ImageReadMode.RGB).float().div(255), target
-
-
-def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> dict[str, object]:
-    """A folder of small pictures of several modes, with other things lying about."""
-    with tempfile.TemporaryDirectory() as root:
-        for name, count in counts.items():
-            Path(root, name).mkdir()
-            for number in range(count):
-                colour = 40 * number + len(name), 200 - 30 * number, 7
-                image = Image.new("RGB", (3, 2), colour)
-                image.putpixel((2, 0), (250, 9, 99))
-                mode = ("RGB", "L", "RGBA")[number % 3]
-                image.convert(mode).save(Path(root, name, f"{9 - number}.png"))
-            Path(root, name, ".hidden.png").write_bytes(b"no picture")
-            Path(root, name, "notes.txt").write_text("no picture", encoding="utf-8")
-        Path(root, "cards.csv").touch()
-        dataset = solution(root)
-        items = [dataset[index] for index in range(len(dataset))]
-        return {
-            "classes": list(dataset.classes),
-            "length": len(dataset),
-            "targets": [int(target) for _, target in items],
-            "images": [image for image, _ in items],
-            "dtype": str(items[0][0].dtype),
-        }
-
-
-FOLDER_DATASET = Exercise(
-    name="folder_dataset",
-    notebook="14",
-    task="A whole Dataset: from a folder of pictures, a folder a class, to tensors and targets.",
-    minutes=20,
-    reference=FolderDataset,
-    stub='''
-class FolderDataset(Dataset):
-    """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
-
-    An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
-    the list of names. Whatever else lies about, and hidden files, are passed over.
+@exercise(
     """
-
-    def __init__(self, root):
-        raise NotImplementedError
-
-    def __len__(self):
-        raise NotImplementedError
-
-    def __getitem__(self, index):
-        raise NotImplementedError
-''',
-    cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
-    run=describe_folder,
-    mistakes={
-        "A grey picture or one with an alpha channel has other channels: convert it to RGB.": (
-            'image.convert("RGB")',
-            'image if image.mode == "RGB" else image.convert("RGB").rotate(180)',
-        ),
-        "Classes are numbered in sorted order.": (
-            "self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())",
-            "self.classes = sorted((p.name for p in Path(root).iterdir() if p.is_dir()), key=len)",
-        ),
-        "Within a class, pictures come in the order of their names.": (
-            'sorted(Path(root, name).glob("[!.]*.png"))',
-            'sorted(Path(root, name).glob("[!.]*.png"))[::-1]',
-        ),
-        "Channels come first: permute(2, 0, 1).": (".permute(2, 0, 1)", ""),
-        "Bytes run from 0 to 255: divide.": (" / 255, target", ".float(), target"),
-    },
-    also_right=(FolderDatasetOfTorchvision,),
-    hints=(
-        "What has to be known once, at the start, and what can wait until an item is asked for?",
-        "items = [(path, number of its class), ...]; an item is opened in __getitem__",
-        "List and sort folders, then pictures; in __getitem__ open, convert to RGB, permute, "
-        "divide by 255.",
-    ),
-    link=f"{NOTEBOOK}#A-Dataset-by-hand",
+    The weights by which a sampler draws every class equally often.
+    14, 10 minutes: 02_datasets_and_data_loaders.ipynb#Shuffling
+    - All pictures of a class share its chance, which is 1 / (number of classes).
+    - weight[i] = 1 / (number of classes * pictures of the class of i)
+    - Count each class (unique with counts and inverse), look each picture's count up, invert.
+    The weight is 1 / (size of the class): large classes want small weights.
+        1 / (counts[place] * len(counts)) => counts[place] / counts.square().sum()
+    Their sum is to be 1.
+        * len(counts) =>
+    One weight a picture is wanted, not one a class.
+        counts[place] => counts
+    All pictures are equally likely here.
+        1 / (counts[place] * len(counts)) => torch.ones(len(place)) / len(place)
+    """,
+    cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
 )
-
-
 def class_weights(targets: Sequence[int]) -> Tensor:
     """Weights (N,) of sum 1 for WeightedRandomSampler by which every class is equally likely.
 
@@ -135,63 +132,7 @@ def class_weights(targets: Sequence[int]) -> Tensor:
     return 1 / (counts[place] * len(counts))
 
 
-CLASS_WEIGHTS = Exercise(
-    notebook="14",
-    task="The weights by which a sampler draws every class equally often.",
-    minutes=10,
-    reference=class_weights,
-    cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
-    mistakes={
-        "The weight is 1 / (size of the class): large classes want small weights.": (
-            "1 / (counts[place] * len(counts))",
-            "counts[place] / counts.square().sum()",
-        ),
-        "Their sum is to be 1.": (" * len(counts)", ""),
-        "One weight a picture is wanted, not one a class.": ("counts[place]", "counts"),
-        "All pictures are equally likely here.": (
-            "1 / (counts[place] * len(counts))",
-            "torch.ones(len(place)) / len(place)",
-        ),
-    },
-    also_right=(lambda targets: [1 / list(targets).count(t) / len(set(targets)) for t in targets],),
-    hints=(
-        "All pictures of a class share its chance, which is 1 / (number of classes).",
-        "weight[i] = 1 / (number of classes * pictures of the class of i)",
-        "Count each class (unique with counts and inverse), look each picture's count up, invert.",
-    ),
-    link=f"{NOTEBOOK}#Shuffling",
-)
-
-
-def random_resized_crop(
-    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
-) -> Tensor:
-    """A random square of a square picture, resized: (C, H, H) of floats to (C, size, size).
-
-    Its area is a uniform share of the picture's, between share[0] and share[1]; each place where it
-    fits is equally likely. It is resized bilinearly, with antialiasing.
-    """
-    low, high = share
-    area = low + (high - low) * torch.rand((), generator=generator).item()
-    side = max(1, round(image.shape[1] * area**0.5))
-    top, left = torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()
-    crop = image[None, :, top : top + side, left : left + side]
-    return F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]
-
-
-def crop_with_torchvision(
-    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
-) -> Tensor:
-    area = torch.empty(1).uniform_(*share, generator=generator) * image[0].numel()
-    side = int(area.sqrt())
-    free = image.shape[1] - side + 1
-    top, left = (int(torch.rand(1, generator=generator) * free) for _ in range(2))
-    return resized_crop(image, top, left, side, side, [size, size], antialias=True)
-
-
-def describe_crops(
-    solution: Callable[..., Tensor], side: int, size: int, share: tuple[float, float]
-) -> dict[str, object]:
+def describe_crops(solution: Solution, side: int, size: int, share: tuple[float, float]) -> Facts:
     """What is drawn can be read off a ramp: where the crop begins, and how steep it has become."""
     ramp = torch.arange(float(side)).expand(side, side)
     image, generator = torch.stack([ramp, ramp.T]), torch.Generator().manual_seed(0)
@@ -231,41 +172,40 @@ def describe_crops(
     }
 
 
-RANDOM_RESIZED_CROP = Exercise(
-    notebook="14",
-    task="A random square of a picture, resized, with the share of the area that is asked for.",
-    minutes=20,
-    reference=random_resized_crop,
+@exercise(
+    """
+    A random square of a picture, resized, with the share of the area that is asked for.
+    14, 20 minutes: 02_datasets_and_data_loaders.ipynb#Augmentation
+    - Three things are drawn: an area, a row and a column.
+    - side = H * sqrt(share); top and left are each uniform in 0 .. H - side
+    - torch.rand for the share, torch.randint for the corner, slice, F.interpolate.
+    The share is one of the area, so the side has its root.
+        area**0.5 => area
+    The place is drawn apart for the row and for the column.
+        (2,), generator=generator).tolist() => (1,), generator=generator).tolist() * 2
+    The crop always begins in the corner.
+        torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist() => 0, 0
+    The share is drawn between the two ends, each time anew.
+        low + (high - low) * torch.rand((), generator=generator).item() => (low + high) / 2
+    It draws from the global generator: pass on the one that is given.
+        rand((), generator=generator) => rand(())
+    The crop was not resized.
+        F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0] => crop[0]
+    """,
     cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.25, 0.25)), (60, 30, (0.2, 0.9))],
     run=describe_crops,
-    mistakes={
-        "The share is one of the area, so the side has its root.": ("area**0.5", "area"),
-        "The place is drawn apart for the row and for the column.": (
-            "(2,), generator=generator).tolist()",
-            "(1,), generator=generator).tolist() * 2",
-        ),
-        "The crop always begins in the corner.": (
-            "torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()",
-            "0, 0",
-        ),
-        "The share is drawn between the two ends, each time anew.": (
-            "low + (high - low) * torch.rand((), generator=generator).item()",
-            "(low + high) / 2",
-        ),
-        "It draws from the global generator: pass on the one that is given.": (
-            "rand((), generator=generator)",
-            "rand(())",
-        ),
-        "The crop was not resized.": (
-            'F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]',
-            "crop[0]",
-        ),
-    },
-    also_right=(crop_with_torchvision,),
-    hints=(
-        "Three things are drawn: an area, a row and a column.",
-        "side = H * sqrt(share); top and left are each uniform in 0 .. H - side",
-        "torch.rand for the share, torch.randint for the corner, slice, F.interpolate.",
-    ),
-    link=f"{NOTEBOOK}#Augmentation",
 )
+def random_resized_crop(
+    image: Tensor, size: int, share: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """A random square of a square picture, resized: (C, H, H) of floats to (C, size, size).
+
+    Its area is a uniform share of the picture's, between share[0] and share[1]; each place where it
+    fits is equally likely. It is resized bilinearly, with antialiasing.
+    """
+    low, high = share
+    area = low + (high - low) * torch.rand((), generator=generator).item()
+    side = max(1, round(image.shape[1] * area**0.5))
+    top, left = torch.randint(image.shape[1] - side + 1, (2,), generator=generator).tolist()
+    crop = image[None, :, top : top + side, left : left + side]
+    return F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]

@@ -1,7 +1,6 @@
 """The last of notebook 14: the whole page, from a folder to a trained model."""
 
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -9,15 +8,88 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
+from torch import nn
 
 from helpers.data.drawing.render import render_card
-from helpers.study.exercises.exercise import Exercise
+from helpers.study.exercises.exercise import Facts, Solution, exercise
 
 
+@cache
+def picture(name: str, size: int, seed: int) -> Image.Image:
+    return render_card(name, seed, size)
+
+
+def describe_training(
+    solution: Solution, names: list[str], size: int, count: int, share: float
+) -> Facts:
+    """What becomes of a folder: is it a model, and how does it do on pictures it never saw?"""
+    with tempfile.TemporaryDirectory() as root:
+        for name in names:
+            Path(root, name).mkdir()
+        for seed in range(count):
+            for name in names:
+                picture(name, size, seed).save(Path(root, name, f"{seed}.png"))
+        model = solution(root)
+    new = [
+        np.array(picture(name, size, 5000 + n // len(names))) for n, name in enumerate(names * 50)
+    ]
+    images = torch.from_numpy(np.stack(new)).permute(0, 3, 1, 2) / 255
+    targets = torch.tensor([sorted(names).index(name) for name in names]).repeat(50)
+    with torch.no_grad():
+        logits = model(images)
+        alone = torch.cat([model(image[None]) for image in images[:8]])
+    guesses = logits.argmax(1)
+    # Of each class that is named, the pictures of the class that it mostly is.
+    apart = sum(int(targets[guesses == c].bincount().max()) for c in guesses.unique())
+    return {
+        "logits": tuple(logits.shape),
+        "one class for all": len(guesses.unique()) == 1,
+        "the same alone as in a batch": torch.allclose(logits[:8], alone, rtol=0.01, atol=0.01),
+        "told apart, by whatever name": apart / len(images) > share,
+        f"right of new pictures: over {share:.0%}": sum(guesses == targets).item()
+        > share * 50 * len(names),
+    }
+
+
+def right_training(names: list[str], size: int, count: int, share: float) -> Facts:
+    return {
+        "logits": (50 * len(names), len(names)),
+        "one class for all": False,
+        "the same alone as in a batch": True,
+        "told apart, by whatever name": True,
+        f"right of new pictures: over {share:.0%}": True,
+    }
+
+
+@exercise(
+    """
+    The whole page: from nothing but a folder of pictures to a trained model.
+    14, 45 minutes: 04_the_training_loop.ipynb#A-real-training
+    - Five parts: pictures to tensors, a network, an optimizer, the loop, evaluation mode.
+    - Three times convolution, batch norm, ReLU, pooling; then a linear layer. AdamW, 3e-3.
+    - Read all pictures into one tensor; some 15 epochs over torch.randperm in batches of 32:
+      cross_entropy, zero_grad, backward, step; lower the rate to 0; return model.eval().
+    One class is named for all: does the loss fall, and are pictures what they were in training, in
+      0..1?
+        epochs = [nn.BatchNorm2d(3)], 3, 16 => epochs = [nn.BatchNorm2d(3)], 3, 1
+        return model.eval() => nn.init.constant_(model[-1].bias[:1], 1e3)¶return model.eval()
+    That is guessing: does the optimizer hold the weights, and does the loss fall?
+        epochs = [nn.BatchNorm2d(3)], 3, 16 => epochs = [nn.BatchNorm2d(3)], 3, 1
+        optimizer.step() => optimizer.zero_grad()
+    Classes are told apart and called by each other's names: number the sorted names.
+        if path.is_dir()) => if path.is_dir())[::-1]
+    What it says of a picture depends on the others of its batch: model.eval().
+        return model.eval() => return model.train()
+    """,
+    name="whole_page",
+    seconds=90,
+    cases=lambda: [
+        (["joker", "ace of hearts"], 24, 30, 0.3),
+        (["ten of diamonds", "joker", "ace of spades", "king of clubs"], 32, 80, 0.6),
+    ],
+    run=describe_training,
+    expected=right_training,
+)
 def train(root: str) -> nn.Module:
     """A model made from nothing but root/<class>/*.png: a few classes of square pictures.
 
@@ -50,126 +122,3 @@ def train(root: str) -> nn.Module:
             optimizer.step()
             schedule.step()
     return model.eval()
-
-
-class Small(nn.Module):
-    """Another network, for pictures of one size."""
-
-    def __init__(self, side: int, classes: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList([nn.Conv2d(3, 24, 3, 2, 1), nn.Conv2d(24, 48, 3, 2, 1)])
-        self.norms = nn.ModuleList([nn.BatchNorm2d(24), nn.BatchNorm2d(48)])
-        self.head = nn.Linear(48 * (side // 4) ** 2, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = (x - 0.5) / 0.25
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
-        return self.head(F.dropout(x.flatten(1), 0.5, self.training))
-
-
-def train_with_torchvision(root: str) -> nn.Module:
-    ready = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
-    dataset = ImageFolder(root, ready)
-    model = Small(dataset[0][0].shape[-1], len(dataset.classes))
-    optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=1e-3)
-    for _ in range(12):
-        for images, targets in DataLoader(dataset, 32, shuffle=True):
-            optimizer.zero_grad()
-            F.cross_entropy(model(images), targets).backward()
-            optimizer.step()
-    return model.eval()
-
-
-@cache
-def picture(name: str, size: int, seed: int) -> Image.Image:
-    return render_card(name, seed, size)
-
-
-def describe_training(
-    solution: Callable[[str], nn.Module], names: list[str], size: int, count: int, share: float
-) -> dict[str, object]:
-    """What becomes of a folder: is it a model, and how does it do on pictures it never saw?"""
-    with tempfile.TemporaryDirectory() as root:
-        for name in names:
-            Path(root, name).mkdir()
-        for seed in range(count):
-            for name in names:
-                picture(name, size, seed).save(Path(root, name, f"{seed}.png"))
-        model = solution(root)
-    new = [
-        np.array(picture(name, size, 5000 + n // len(names))) for n, name in enumerate(names * 50)
-    ]
-    images = torch.from_numpy(np.stack(new)).permute(0, 3, 1, 2) / 255
-    targets = torch.tensor([sorted(names).index(name) for name in names]).repeat(50)
-    with torch.no_grad():
-        logits = model(images)
-        alone = torch.cat([model(image[None]) for image in images[:8]])
-    guesses = logits.argmax(1)
-    # Of each class that is named, the pictures of the class that it mostly is.
-    apart = sum(int(targets[guesses == c].bincount().max()) for c in guesses.unique())
-    return {
-        "logits": tuple(logits.shape),
-        "one class for all": len(guesses.unique()) == 1,
-        "the same alone as in a batch": torch.allclose(logits[:8], alone, rtol=0.01, atol=0.01),
-        "told apart, by whatever name": apart / len(images) > share,
-        f"right of new pictures: over {share:.0%}": sum(guesses == targets).item()
-        > share * 50 * len(names),
-    }
-
-
-def right_training(names: list[str], size: int, count: int, share: float) -> dict[str, object]:
-    return {
-        "logits": (50 * len(names), len(names)),
-        "one class for all": False,
-        "the same alone as in a batch": True,
-        "told apart, by whatever name": True,
-        f"right of new pictures: over {share:.0%}": True,
-    }
-
-
-WHOLE_PAGE = Exercise(
-    name="whole_page",
-    notebook="14",
-    task="The whole page: from nothing but a folder of pictures to a trained model.",
-    minutes=45,
-    reference=train,
-    seconds=90,
-    cases=lambda: [
-        (["joker", "ace of hearts"], 24, 30, 0.3),
-        (["ten of diamonds", "joker", "ace of spades", "king of clubs"], 32, 80, 0.6),
-    ],
-    run=describe_training,
-    expected=right_training,
-    mistakes={
-        "One class is named for all: does the loss fall, and are pictures what they were in "
-        "training, in 0..1?": (
-            "epochs = [nn.BatchNorm2d(3)], 3, 16",
-            "epochs = [nn.BatchNorm2d(3)], 3, 1",
-            "return model.eval()",
-            "nn.init.constant_(model[-1].bias[:1], 1e3)\n    return model.eval()",
-        ),
-        "That is guessing: does the optimizer hold the weights, and does the loss fall?": (
-            "epochs = [nn.BatchNorm2d(3)], 3, 16",
-            "epochs = [nn.BatchNorm2d(3)], 3, 1",
-            "optimizer.step()",
-            "optimizer.zero_grad()",
-        ),
-        "Classes are told apart and called by each other's names: number the sorted names.": (
-            "if path.is_dir())",
-            "if path.is_dir())[::-1]",
-        ),
-        "What it says of a picture depends on the others of its batch: model.eval().": (
-            "return model.eval()",
-            "return model.train()",
-        ),
-    },
-    also_right=(train_with_torchvision,),
-    hints=(
-        "Five parts: pictures to tensors, a network, an optimizer, the loop, evaluation mode.",
-        "Three times convolution, batch norm, ReLU, pooling; then a linear layer. AdamW, 3e-3.",
-        "Read all pictures into one tensor; some 15 epochs over torch.randperm in batches of 32: "
-        "cross_entropy, zero_grad, backward, step; lower the rate to 0; return model.eval().",
-    ),
-    link="04_the_training_loop.ipynb#A-real-training",
-)
