@@ -130,9 +130,9 @@ def _contents(thing: Any) -> Mapping[Any, Any]:
     if (inside := _inner_items(thing)) is not None:
         return inside
     if isinstance(thing, Optimizer):
-        how = {"capturable", "foreach", "fused", "params"}
-        groups = thing.param_groups
-        return {f"group {n}": {k: g[k] for k in g.keys() - how} for n, g in enumerate(groups)}
+        how, groups = ("capturable", "foreach", "fused", "params"), thing.param_groups
+        kept = [{key: group[key] for key in group if key not in how} for group in groups]
+        return {f"group {number}": group for number, group in enumerate(kept)}
     if isinstance(thing, LRScheduler):
         return thing.state_dict()
     if isinstance(thing, partial):
