@@ -17,8 +17,13 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.training import load_checkpoint, save_checkpoint, seed_everything
-from helpers.training.checkpoints import latest_checkpoint, random_state, set_random_state
+from helpers.data.seeding import random_state
+from helpers.training import (
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    seed_everything,
+)
 
 
 def test_round_trip_into_a_folder_that_is_made(tmp_path):
@@ -239,6 +244,6 @@ def test_random_state_goes_through_a_file(tmp_path):
     save_checkpoint(tmp_path / "random.pt", random_state() | {"cuda:77": torch.zeros(16)})
     expected = draw()
     seed_everything(4)
-    set_random_state(load_checkpoint(tmp_path / "random.pt"))  # No 78 GPUs: theirs is left out.
+    random_state(new=load_checkpoint(tmp_path / "random.pt"))  # No 78 GPUs: theirs is left out.
     assert draw() == expected
     assert torch.cuda.is_initialized() == bool(torch.cuda.default_generators)

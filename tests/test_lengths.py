@@ -27,7 +27,7 @@ LINES = {
     "ConvNeXt": 100,
     "ViT": 100,
     "MLPMixer": 100,
-    "Checkpoint save_checkpoint load_checkpoint": 169,  # The aim is 90.
+    "Checkpoint": 134,  # With saving and loading. The aim is 90.
 }
 ARCHITECTURES = [name for name, lines in LINES.items() if lines == 100]
 OTHERS = [

@@ -365,7 +365,7 @@ def test_training_goes_on_where_the_file_cannot_be_written(tmp_path, monkeypatch
     def full(*_):
         raise OSError(errno.ENOSPC, "no space left: free some")
 
-    monkeypatch.setattr("helpers.training.resume.save_checkpoint", full)
+    monkeypatch.setattr("helpers.training.checkpoints.save_checkpoint", full)
     with pytest.warns(UserWarning, match="goes on without a checkpoint: .*no space left"):
         model = resume(tmp_path / "run.pt")
     monkeypatch.undo()

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.models.wrappers import bare, plain_state
 from helpers.training import Checkpoint, load_checkpoint, save_checkpoint
-from helpers.training.wrappers import bare, plain_state
 
 
 def run_of(model):

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,33 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one.
     torch.manual_seed(seed)
+
+
+def random_state(loader: Any = None, new: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the state of every generator that `seed_everything` seeds, and of a loader's own.
+
+    They are set to `new` then, if it is given: what this has returned before. GPUs that are in one
+    but not in the other are left alone.
+
+    >>> before = random_state()
+    >>> first = torch.rand(2)
+    >>> after = random_state(new=before)
+    >>> torch.equal(torch.rand(2), first)
+    True
+    """
+    own = [getattr(each, "generator", None) for each in (loader, getattr(loader, "sampler", None))]
+    own += [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
+    own += [torch.mps._get_default_mps_generator()] if torch.backends.mps.is_available() else []
+    found = {f"{i} {x.device}": x for i, x in enumerate(own) if isinstance(x, torch.Generator)}
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
+    state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest)}
+    state |= {name: generator.get_state() for name, generator in found.items()}
+    if new:
+        random.setstate(new["python"])
+        np.random.set_state(new["numpy"])  # noqa: NPY002
+        for name in found.keys() & new:
+            found[name].set_state(new[name])
+    return state
 
 
 class EpochOrder:

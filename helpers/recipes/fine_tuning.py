@@ -11,13 +11,12 @@ from helpers.data.seeding import seed_everything
 from helpers.models.groups import parameter_groups
 from helpers.models.pretrained import create_pretrained
 from helpers.recipes.trained import Trained, judge
-from helpers.training.averaging import ExponentialMovingAverage
-from helpers.training.callbacks import Schedule
+from helpers.training.callbacks import ExponentialMovingAverage, Schedule
+from helpers.training.checkpoints import Checkpoint
 from helpers.training.loop import fit
 from helpers.training.losses import cross_entropy
 from helpers.training.machine import pick_device
 from helpers.training.optimizers import AdamW
-from helpers.training.resume import Checkpoint
 from helpers.training.schedules import OneCycleLR
 
 

@@ -19,11 +19,10 @@ from helpers.data.source import deck_folder
 from helpers.models.cnn import CardCNN
 from helpers.recipes.trained import Trained, judge
 from helpers.training.callbacks import Schedule
-from helpers.training.combined import CombinedOptimizer
+from helpers.training.checkpoints import Checkpoint
 from helpers.training.loop import fit
 from helpers.training.machine import pick_device
-from helpers.training.optimizers import SGD, Muon
-from helpers.training.resume import Checkpoint
+from helpers.training.optimizers import SGD, CombinedOptimizer, Muon
 from helpers.training.schedules import OneCycleLR
 
 

@@ -1,9 +1,9 @@
 """The training loop and what it needs: a device, a seed, checkpoints."""
 
 from helpers.data.seeding import seed_everything
-from helpers.training.averaging import ExponentialMovingAverage
 from helpers.training.callbacks import (
     ClipGradients,
+    ExponentialMovingAverage,
     FiniteGradients,
     KeepBest,
     LiveCurves,
@@ -12,8 +12,12 @@ from helpers.training.callbacks import (
     Schedule,
     StopEarly,
 )
-from helpers.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from helpers.training.combined import CombinedOptimizer
+from helpers.training.checkpoints import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from helpers.training.finder import find_learning_rate
 from helpers.training.loop import (
     History,
@@ -31,13 +35,13 @@ from helpers.training.optimizers import (
     Adagrad,
     Adam,
     AdamW,
+    CombinedOptimizer,
     Lion,
     Muon,
     OptimizerTemplate,
     RMSprop,
     clip_gradients,
 )
-from helpers.training.resume import Checkpoint
 from helpers.training.schedules import (
     CosineAnnealingLR,
     ExponentialLR,

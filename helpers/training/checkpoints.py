@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import random
 import re
 import warnings
 import weakref
@@ -11,14 +10,21 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import deepcopy
 from errno import EISDIR
 from glob import escape
+from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from helpers.data.seeding import random_state
+from helpers.models.wrappers import plain_state
+from helpers.training.guards import check_positive
+from helpers.training.settings import check_feeding, check_settings, check_state
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any], keep: int = 1) -> None:
@@ -43,7 +49,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], keep: int = 1) -> N
     """
     if not 1 <= keep <= 100:
         raise ValueError(f"keep is {keep}; expected 1 to 100 files")
-    data, files = io.BytesIO(), _by_age(path, keep)
+    files, data = _by_age(path, keep), io.BytesIO()
     part = files[0].with_name(f".{files[0].name[:40]}-{os.urandom(4).hex()}")
     try:
         check_plain(dict(state) if isinstance(state, Mapping) else state, "state")
@@ -60,10 +66,9 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], keep: int = 1) -> N
             file.write(data.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # Else the rename could reach the disk before the contents.
-        for age in range(keep - 1, 0, -1):
-            if files[age - 1].exists():
-                files[age - 1].replace(files[age])
-        part.replace(files[0])
+        for newer, older in reversed([*pairwise([part, *files])]):
+            if newer.exists():
+                newer.replace(older)
     except BaseException as error:
         file = None  # And with it goes the lock.
         with suppress(OSError):
@@ -100,38 +105,122 @@ def latest_checkpoint(path: str | Path) -> Path | None:
 
     >>> latest_checkpoint("no/such/run.pt")
     """
-    files = [file for file in _by_age(path, 100) if file.exists()]
+    files = [file for file in _by_age(path) if file.exists()]
     check_readable(files)
     return files[0] if files else None
 
 
-def _by_age(path: str | Path, keep: int) -> list[Path]:
+def _by_age(path: str | Path, keep: int = 100) -> list[Path]:
     path = Path(os.path.realpath(path))
     return [path, *(path.with_stem(f"{path.stem}.{age}") for age in range(1, keep))]
 
 
-def random_state(loader: Any = None) -> dict[str, Any]:
-    """Return the states of all generators that `seed_everything` seeds, and of a loader's own."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy generator is global.
-    states = {name: x.get_state() for name, x in generators(loader).items()}
-    return {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), **states}
+class Checkpoint:
+    """Writes all state to one file after every epoch, so that an exact resume is possible.
 
+    On one machine's CPU a resumed training equals one that was never stopped, bit for bit. What
+    decides its numbers must be as it was: model, optimizer, schedule, loss, loaders, parts. More
+    `epochs` may be asked for, if the schedule is long enough; device, workers, compilation and
+    parts that only look on may differ. Where the file cannot be written, training goes on and a
+    warning says so.
 
-def set_random_state(state: dict[str, Any], loader: Any = None) -> None:
-    """Put the generators back to what `random_state` returned, those of absent GPUs excepted."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    for name, x in generators(loader).items():
-        if name in state:
-            x.set_state(state[name])
+    Args:
+        path: the file.
+        every: write within the epoch too, after every so many batches.
+        keep: how many files are kept, the newest at `path`; see `save_checkpoint`.
+        resume: go on from the newest sound file, if there is one.
+        notes: saved along: class names, picture size, what else the run stood on. A resume keeps
+            those of the file.
 
+    Raises:
+        ValueError: before the first step, if the file is damaged or of another training, naming
+            what differs and both values; nothing is changed then. Or if the loader draws from a
+            generator that is not saved: the global ones are, a DataLoader's and its sampler's.
 
-def generators(loader: Any = None) -> dict[str, torch.Generator]:
-    """PyTorch's own of the CPU and of the GPUs in use, and those that a DataLoader was given."""
-    own = [getattr(each, "generator", None) for each in (loader, getattr(loader, "sampler", None))]
-    own += [torch.default_generator, *torch.cuda.default_generators, *torch.xpu.default_generators]
-    own += [torch.mps._get_default_mps_generator()] if torch.backends.mps.is_available() else []
-    return {f"{i} {x.device}": x for i, x in enumerate(own) if isinstance(x, torch.Generator)}
+    >>> Checkpoint("run.pt", every=100).path.name
+    'run.pt'
+    """
+
+    order = 1  # After the others, for it holds what they know.
+    looks_on = True
+    of_run = "rows", "outputs", "best_epoch", "stop", "began", "settings"
+
+    def __init__(self, path: str | Path, *, every: int | None = None, keep: int = 1,
+                 resume: bool = False, notes: dict[str, Any] | None = None) -> None:  # fmt: skip
+        check_positive("every", 1 if every is None else every, whole=True)
+        check_positive("keep", keep, whole=True)
+        self.path, self.every, self.keep, self.resume = Path(path), every, keep, resume
+        self.notes = dict(notes or {})
+
+    def before_training(self, run: Any) -> None:
+        check_feeding(run.train_loader)
+        check_settings(run)
+        if self.resume and (path := latest_checkpoint(self.path)):
+            state = load_checkpoint(path)
+            check_state(state, run, self.notes, path)
+            before = deepcopy(self._state(run))
+            try:
+                check_weights(state["model"], run.model)
+                self._restore(run, state)
+            except Exception as error:
+                self._restore(run, before)
+                raise ValueError(f"{path} does not fit this training: {error}") from error
+
+    def before_epoch(self, run: Any) -> None:
+        loader, now = run.train_loader, random_state(run.train_loader)
+        if run.outputs:  # Resumed within this epoch: its first batches are fed to nobody.
+            random_state(loader, run.began)
+            if skips := "skip" in signature(getattr(loader, "set_epoch", print)).parameters:
+                loader.set_epoch(run.epoch, skip=len(run.outputs))
+            run.feed = iter(loader)
+            for _ in range(0 if skips else len(run.outputs)):
+                next(run.feed)
+            random_state(loader, now)
+        else:
+            run.began = now
+
+    def after_step(self, run: Any) -> None:
+        if self.every and run.batch % self.every == 0:
+            self.after_epoch(run)
+
+    def after_epoch(self, run: Any) -> None:
+        run.tell("before_keeping")
+        check_settings(run)
+        state = self._state(run)
+        check_names(state, run.model)
+        try:
+            save_checkpoint(self.path, state, self.keep)
+        except OSError as error:
+            warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+
+    def _state(self, run: Any) -> dict[str, Any]:
+        parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
+        own = [{name: x for name, x in vars(part).items() if name[0] == "_"} for part in parts]
+        return {
+            "notes": self.notes,
+            "model": run.model.state_dict(),
+            "trained": [p.requires_grad for p in run.model.parameters()],  # A part may thaw some.
+            "optimizer": run.optimizer.state_dict(),
+            "loss": getattr(run.loss_fn, "state_dict", dict)(),
+            "parts": [getattr(part, "state_dict", own[i].copy)() for i, part in enumerate(parts)],
+            "random": random_state(run.train_loader),
+            **{name: vars(run).get(name) for name in self.of_run},
+        }
+
+    def _restore(self, run: Any, state: dict[str, Any]) -> None:
+        weights = zip(run.model.state_dict(), state["model"].values(), strict=True)
+        run.model.load_state_dict(dict(weights))  # By place, for a wrapper changes the names.
+        for parameter, trained in zip(run.model.parameters(), state["trained"], strict=True):
+            parameter.requires_grad_(trained)
+        run.optimizer.load_state_dict(state["optimizer"])
+        getattr(run.loss_fn, "load_state_dict", dict)(state["loss"])
+        parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
+        for part, kept in zip(parts, state["parts"], strict=True):
+            getattr(part, "load_state_dict", vars(part).update)(kept)
+        random_state(run.train_loader, state["random"])
+        self.notes, device = state["notes"] | self.notes, next(run.model.parameters()).device
+        vars(run).update({name: state[name] for name in self.of_run}, epoch=len(state["rows"]))
+        run.outputs = [(x.to(device), y.to(device)) for x, y in run.outputs]
 
 
 def check_plain(value: Any, place: str) -> None:
@@ -156,6 +245,21 @@ def check_seal(data: io.BytesIO) -> None:
     data.write(hashlib.sha256(data.getbuffer()).hexdigest().encode())
     data.seek(0)
     torch.load(data, map_location="cpu", weights_only=True)
+
+
+def check_names(state: dict[str, Any], model: nn.Module) -> None:
+    """Let weights be written under the names of the bare model, whatever it is wrapped in."""
+    state["model"] = plain_state(model)
+
+
+def check_weights(state: dict[str, Any], model: nn.Module) -> None:
+    """Refuse what is no `plain_state` of such a model; shapes are for `load_state_dict` to see."""
+    own = plain_state(model)
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is no tensor of this model" for name in state if name not in own]
+    if list(state) != list(own):  # Values are taken by place.
+        problem = [*problems, "the tensors stand in another order"][0]
+        raise ValueError(f"state: {problem}; build the model that was saved")
 
 
 def check_file(path: str | Path) -> None:

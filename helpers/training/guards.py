@@ -23,8 +23,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.data.preprocessing import check_preprocessing
-from helpers.training.checkpoints import random_state, set_random_state
-from helpers.training.wrappers import bare
+from helpers.data.seeding import random_state
+from helpers.models.wrappers import bare
 
 
 def check_positive(name: str, value: float, *, whole: bool = False) -> None:
@@ -366,7 +366,7 @@ def _trial(function: Callable[..., Any], *inputs: Tensor) -> Any:
             return functional_call(function, kept, inputs)
         return function(*inputs)
     finally:
-        set_random_state(state)
+        random_state(new=state)
 
 
 def count_batches(loader: Any) -> int | None:

@@ -219,7 +219,7 @@ def fit(model: nn.Module, train_loader: Iterable, valid_loader: Iterable,
             start, run.epoch = perf_counter(), run.epoch + 1
             for feeder in (train_loader, getattr(train_loader, "sampler", None)):
                 getattr(feeder, "set_epoch", lambda epoch: None)(run.epoch)
-            run.tell("before_epoch", feed=train_loader, outputs=[])
+            run.tell("before_epoch", feed=train_loader)
             options = {"loss_fn": loss_fn, "autocast": autocast, "run": run}
             train = train_one_epoch(model, run.feed, optimizer, **options)
             with torch.autocast(run.device.type, torch.bfloat16) if autocast else nullcontext():
@@ -264,8 +264,8 @@ class History(SimpleNamespace):
     - `order`: parts are told in rising order, 0 without; where it is equal, as they were given.
     - `looks_on`: True if it changes nothing, so that a resumed training may do without it.
     - For an exact resume its public attributes are its settings, which must be the same again, and
-      those that begin with `_` its state; or it has `state_dict` and `load_state_dict`, without
-      which nothing of a part that looks on is kept.
+      those that begin with `_` its state; or it has `state_dict` and `load_state_dict`. Of a part
+      that looks on nothing is kept.
 
     >>> class Countdown:
     ...     def after_epoch(self, run):

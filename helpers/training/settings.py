@@ -16,43 +16,44 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from helpers.training.checkpoints import generators
-from helpers.training.wrappers import bare
+from helpers.models.wrappers import bare
 
 RANDOM = torch.Generator, random.Random, np.random.Generator, np.random.RandomState
 
 
-def check_settings(settings: dict[str, Any], run: Any) -> None:
+def check_settings(run: Any) -> None:
     """Take down what the training stands on, and what of it moves, as a rate under a schedule."""
     now = describe_run(run)
-    first, moving = settings.setdefault("first", now), settings.setdefault("moving", [])
+    settings = vars(run).setdefault("settings", {"first": now, "moving": []})
+    first, moving = settings["first"], settings["moving"]
     moving += [name for name in first if now.get(name) != first[name] and name not in moving]
 
 
-def check_state(state: dict, settings: dict, notes: dict, path: Path) -> None:
+def check_state(state: dict, run: Any, notes: dict, path: Path) -> None:
     """Refuse a file of another training, naming what differs and both values."""
-    if not state.get("settings") or not {"trained", "began", "best_epoch"} <= state.keys():
+    known = isinstance(state.get("parts"), list) and {"began", "best_epoch"} <= state.keys()
+    if not known or not state.get("settings"):
         raise ValueError(
             f"{path} was written by an older version or by a copy without guards, or holds weights "
             "alone; load_checkpoint reads it: train anew from it, with resume=False"
         )
     classes, moving = "notes['classes']", state["settings"]["moving"]
     saved = state["settings"]["first"] | {classes: state["notes"].get("classes")}
-    here = settings["first"] | {classes: (state["notes"] | notes).get("classes")}
+    here = run.settings["first"] | {classes: (state["notes"] | notes).get("classes")}
     names = sorted((saved.keys() | here.keys()).difference(moving))
     pairs = [(name, saved.get(name), here.get(name)) for name in names]
     differ = [f"{name}: {was} in the file, {now} here" for name, was, now in pairs if was != now]
     if differ:
         mend = f"({len(differ)} differ) make them the same, or pass resume=False to start anew"
         raise ValueError("\n".join([f"{path} is of another training:", *differ[:5], mend]))
-    settings |= state["settings"]
 
 
 def check_feeding(loader: Any) -> None:
     """Refuse a loader with state that no checkpoint holds, naming where, unless it can skip."""
     if "skip" in signature(getattr(loader, "set_epoch", print)).parameters:
         return
-    known = [id(each) for each in generators(loader).values()]
+    owners = loader, getattr(loader, "sampler", None)
+    known = [id(torch.default_generator), *(id(getattr(x, "generator", None)) for x in owners)]
     found = _walk("train_loader", loader, _attributes)
     lost = [name for name, x in found if isinstance(x, RANDOM) and id(x) not in known]
     others = [name for name in ("persistent_workers", "state_dict") if getattr(loader, name, None)]
@@ -80,12 +81,6 @@ def _attributes(thing: Any) -> Mapping[Any, Any]:
     return inside
 
 
-def named_parts(run: Any) -> dict[str, Any]:
-    """The parts of a training, by kind and number."""
-    kinds = [type(part).__name__ for part in run.parts]
-    return {f"{kind} {kinds[:i].count(kind)}": run.parts[i] for i, kind in enumerate(kinds)}
-
-
 def _inner_items(thing: Any) -> Mapping[Any, Any] | None:
     if isinstance(thing, list | tuple) and len(thing) < 100:
         plain = bool | int | float | str | Path | None
@@ -109,6 +104,8 @@ def describe_run(run: Any) -> dict[str, str]:
             "optimizer holds a parameter that is not the model's and would not be saved; make "
             "loss_fn an nn.Module that has it"
         )
+    parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
+    kinds = [type(part).__name__ for part in parts]
     things = {
         "model": layers,
         "frozen": [_plain(n) for n, p in model.named_parameters() if not p.requires_grad],
@@ -118,7 +115,8 @@ def describe_run(run: Any) -> dict[str, str]:
         "train_loader": run.train_loader,
         "valid_loader": run.valid_loader,
         "autocast": run.autocast,
-        "parts": {n: p for n, p in named_parts(run).items() if not getattr(p, "looks_on", False)},
+        "parts": {f"{kind} {kinds[:i].count(kind)}": parts[i] for i, kind in enumerate(kinds)},
+        "order of parts": kinds,
     }
     found = _walk("", things, _contents)
     return {name: _text(thing) for name, thing in found if not isinstance(thing, Mapping)}
@@ -132,9 +130,9 @@ def _contents(thing: Any) -> Mapping[Any, Any]:
     if (inside := _inner_items(thing)) is not None:
         return inside
     if isinstance(thing, Optimizer):
-        how = {"capturable", "foreach", "fused", "params"}
-        groups = thing.param_groups
-        return {f"group {n}": {k: g[k] for k in g.keys() - how} for n, g in enumerate(groups)}
+        how, groups = ("capturable", "foreach", "fused", "params"), thing.param_groups
+        kept = [{key: group[key] for key in group if key not in how} for group in groups]
+        return {f"group {number}": group for number, group in enumerate(kept)}
     if isinstance(thing, LRScheduler):
         return thing.state_dict()
     if isinstance(thing, partial):

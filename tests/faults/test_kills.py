@@ -7,7 +7,6 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from conftest import SCALE, SEED
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -65,7 +64,8 @@ def photographs(tmp_path_factory):
 def loaders(kind, root):
     if kind == "workers":
         transform = v2.ColorJitter(0.3)
-        found = make_worker_loaders(root, 8, 8, transform=transform, workers=2, seed=3)
+        options = {"workers": 2, "multiprocessing_context": "fork", "seed": 3}
+        found = make_worker_loaders(root, 8, 8, transform=transform, **options)
         return found.train, make_worker_loaders(root, 8, 64, workers=0).valid
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (53, 3, 8, 8), dtype=torch.uint8, generator=generator)
@@ -114,9 +114,15 @@ def differences(found, expected, place="state"):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system kills in other ways")
 @pytest.mark.parametrize("kind", ["fast path", "workers"])
 def test_killed_within_an_epoch_it_ends_bit_for_bit(kind, photographs, tmp_path, record_property):
+    from conftest import SCALE, SEED  # Here, since those to be killed import this file, too.
+
     train(tmp_path / "whole.pt", kind, photographs)
     expected = content(tmp_path / "whole.pt")
     generator = torch.Generator().manual_seed(SEED)
+    # From a server that has run nothing: a fork of this process would lack the threads of torch.
+    context = get_context("forkserver")
+    modules = ["torch._dynamo", "torchvision.transforms.v2", "helpers.data", "helpers.training"]
+    context.set_forkserver_preload(["pytest", *modules])
     kills = {"fast path": 4, "workers": 1}[kind] * SCALE
     for number in range(kills):
         path = tmp_path / f"{number}.pt"
@@ -124,7 +130,7 @@ def test_killed_within_an_epoch_it_ends_bit_for_bit(kind, photographs, tmp_path,
         moment = ("before the step", "after the step", "saving")[moment]
         kill = Kill(moment, epoch + 1, batch + 1)
         arguments = (path, kind, photographs, [kill])
-        process = get_context("fork").Process(target=train, args=arguments)
+        process = context.Process(target=train, args=arguments)
         process.start()
         process.join(60)
         late = [0] if moment == "saving" else []  # A kill from outside may come after the end.

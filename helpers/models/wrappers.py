@@ -1,6 +1,4 @@
-"""A model's weights under its own names, whatever it is wrapped in."""
-
-from typing import Any
+"""A model and its weights under its own names, whatever it is wrapped in."""
 
 from torch import Tensor, nn
 
@@ -24,13 +22,3 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     ['weight', 'bias']
     """
     return {name.replace("_orig_mod.", ""): x for name, x in bare(model).state_dict().items()}
-
-
-def check_names(state: dict[str, Any], model: nn.Module) -> None:
-    """Refuse what is no `plain_state` of such a model; shapes are for `load_state_dict` to see."""
-    own = plain_state(model)
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is no tensor of this model" for name in state if name not in own]
-    if list(state) != list(own):  # Values are taken by place.
-        problem = [*problems, "the tensors stand in another order"][0]
-        raise ValueError(f"state: {problem}; build the model that was saved")
