@@ -1,4 +1,7 @@
-"""Every figure of the series: plain data in, matplotlib Axes out; nothing global is changed."""
+"""Every figure of the series: plain data in, matplotlib Axes out; nothing global is changed.
+
+Colours, grid and sizes are matplotlib's own; `notebooks/matplotlibrc` sets them for all figures.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -12,8 +15,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 from torch import Tensor
 
-# Okabe and Ito's colours, told apart by colour-blind readers and in grey print.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6B6B6B"
 Numbers = float | Sequence[float]
 
 
@@ -57,7 +58,7 @@ def show_images(
     if axes is None:
         columns = min(columns, len(pictures))
         rows = ceil(len(pictures) / columns)
-        side = min(10 / columns, 2.5)
+        side = min(8 / columns, 2)
         lines = max(len(title.splitlines()) for title in titles)
         size = (side * columns, (side + 0.17 * lines) * rows)
         _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
@@ -95,14 +96,15 @@ def plot_counts(
     if counts.empty:
         raise ValueError("counts is empty; expected a number for at least one name")
     many = len(counts) > 15
-    axes = axes or _new_axes((10, 3.6) if many else (max(3, 0.6 * len(counts) + 1), 3.2))
-    bars = axes.bar(range(len(counts)), counts.to_numpy(), color=BLUE, width=0.8)
-    turn = {"rotation": 90, "fontsize": 8} if many else {"fontsize": 9}
+    axes = axes or _new_axes((8, 3.6) if many else (max(3, 0.6 * len(counts) + 1), 3))
+    bars = axes.bar(range(len(counts)), counts)
+    turn = {"rotation": 90, "fontsize": 8} if many else {}
     axes.set_xticks(range(len(counts)), counts.index.astype(str), **turn)
-    axes.set_xlim(-0.6, len(counts) - 0.4)
+    axes.set(title=title, ylabel=ylabel, xlim=(-0.6, len(counts) - 0.4))
     if not many:
-        axes.bar_label(bars, fmt="{:,.6g}", fontsize=8, color=GREY)
-    return _finish(axes, title, ylabel=ylabel)
+        axes.bar_label(bars, fmt="{:,.6g}", fontsize=8)
+        axes.margins(y=0.1)
+    return axes
 
 
 def plot_histogram(
@@ -123,12 +125,13 @@ def plot_histogram(
     values = np.asarray(values, dtype=np.float64).ravel()
     if values.size == 0:
         raise ValueError("values is empty; expected at least one number")
-    axes = axes or _new_axes((6, 3.2))
-    axes.hist(values, bins=bins, color=BLUE)
+    axes = axes or _new_axes((6, 3))
+    axes.hist(values, bins=bins)
     median = float(np.median(values))
-    axes.axvline(median, color=ORANGE, linewidth=1.5, label=f"median {median:.3g}")
-    axes.legend(fontsize=9, frameon=False)
-    return _finish(axes, title, xlabel=xlabel, ylabel="count")
+    axes.axvline(median, color="C1", label=f"median {median:.3g}")
+    axes.set(title=title, xlabel=xlabel, ylabel="count")
+    axes.legend()
+    return axes
 
 
 def plot_history(
@@ -158,26 +161,23 @@ def plot_history(
     if best_epoch is None:
         best_epoch = int(frame.loc[frame["valid_accuracy"].idxmax(), "epoch"])
     if axes is None:
-        _, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+        _, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
     if np.size(axes) != 3:
         raise ValueError(f"axes has {np.size(axes)} Axes; expected 3")
     loss, share, rate = np.ravel(axes)
-    style = {"marker": "o", "markersize": 3, "linewidth": 1.5}
     for cell, measure in ((loss, "loss"), (share, "accuracy")):
-        for split, color in (("train", ORANGE), ("valid", BLUE)):
-            values = frame[f"{split}_{measure}"]
-            cell.plot(frame["epoch"], values, color=color, label=split, **style)
-    rate.plot(frame["epoch"], frame["learning_rate"], color=GREEN, **style)
+        for split in ("train", "valid"):
+            cell.plot(frame["epoch"], frame[f"{split}_{measure}"], ".-", label=split)
+    rate.plot(frame["epoch"], frame["learning_rate"], ".-", color="C2")
     share.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     for cell, title in ((loss, "Loss"), (share, "Accuracy"), (rate, "Learning rate")):
         label = f"best epoch, {best_epoch}"
-        cell.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=label)
+        cell.axvline(best_epoch, color="grey", linewidth=1, linestyle="--", label=label)
         cell.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
-        cell.set_xlim(frame["epoch"].min() - 0.5, frame["epoch"].max() + 0.5)
-        _finish(cell, title, xlabel="epoch")
+        cell.set(title=title, xlabel="epoch")
     loss.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
-    loss.legend(fontsize=9, frameon=False)
+    loss.legend()
     return axes
 
 
@@ -213,32 +213,29 @@ def plot_confusion(
     if counts.min() < 0:
         raise ValueError(f"matrix holds {counts.min():g}; expected counts or shares, 0 or more")
     are_shares = counts.max() < 1 + 1e-6 and (counts % 1 > 0).any()
-    axes = axes or _new_axes((max(3.5, 1.5 + 0.165 * size), max(3.5, 1.5 + 0.165 * size)))
+    axes = axes or _new_axes((max(3.5, 1.5 + 0.135 * size),) * 2)
     sums = 1 if are_shares else counts.sum(axis=1, keepdims=True).clip(1e-9)
     shade = np.sqrt(counts / sums)
     right = np.eye(size, dtype=bool)
-    for mask, color in ((right, BLUE), (~right, ORANGE)):
+    for mask, color in ((right, "C0"), (~right, "C1")):
         cells = np.ma.masked_where(~mask | (counts == 0), shade)
         tint = LinearSegmentedColormap.from_list(color, ["white", color])
         axes.imshow(cells, cmap=tint, vmin=0, vmax=1)
-    font = 5.5 if size > 20 else 8
     for row, column in np.argwhere(counts):
         ink = "white" if shade[row, column] > 0.7 else "black"
-        style = {"ha": "center", "va": "center", "color": ink, "fontsize": font}
+        style = {"ha": "center", "va": "center", "color": ink, "fontsize": 8}
         text = _share_or_count(counts[row, column], are_shares)
         # Where cells are small, a sign would not fit.
         axes.text(column, row, text.rstrip("%") if size > 20 else text, **style)
-    axes.set_xticks(range(size), classes, rotation=90, fontsize=font + 1)
-    axes.set_yticks(range(size), classes, fontsize=font + 1)
+    axes.set_xticks(range(size), classes, rotation=90, fontsize=8)
+    axes.set_yticks(range(size), classes, fontsize=8)
     # Lines between the cells, so that the eye can follow a row to its name.
     axes.set_xticks(np.arange(0.5, size - 1), minor=True)
     axes.set_yticks(np.arange(0.5, size - 1), minor=True)
+    axes.grid(visible=False)
     axes.grid(which="minor", color="#E6E6E6", linewidth=0.5)
     axes.tick_params(which="both", length=0)
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("predicted", fontsize=9)
-    axes.set_ylabel("true", fontsize=9)
-    axes.spines[:].set_color("#C0C0C0")
+    axes.set(title=title, xlabel="predicted", ylabel="true")
     return axes
 
 
@@ -274,7 +271,7 @@ def plot_mistakes(
         nothing.flat[0].axis("off")
         return nothing
     rows = zip(frame["true"], frame["predicted"], frame["probability"], strict=True)
-    titles = [f"{true}\n→ {predicted} {share:.0%}" for true, predicted, share in rows]
+    titles = [f"{true}\n→ {predicted}\n{share:.0%}" for true, predicted, share in rows]
     return show_images(images, titles, columns=6, axes=axes)
 
 
@@ -304,7 +301,7 @@ def plot_bars_with_intervals(
         raise ValueError("frame has a row in which low <= accuracy <= high does not hold")
     axes = axes or _new_axes((6, 0.9 + 0.42 * len(frame)))
     places = np.arange(len(frame))
-    axes.barh(places, share, color=BLUE, alpha=0.75, height=0.6)
+    axes.barh(places, share, alpha=0.75, height=0.6)
     bars = {"fmt": "none", "ecolor": "black", "elinewidth": 1.3, "capsize": 3}
     axes.errorbar(share, places, xerr=[share - low, high - share], **bars)
     for place, value, end in zip(places, share, high, strict=True):
@@ -313,10 +310,11 @@ def plot_bars_with_intervals(
         )
     axes.set_yticks(places, frame.index.astype(str))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.12)
-    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set(title=title, xlabel="accuracy", xlim=(0, 1.12), xticks=np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-    return _finish(axes, title, xlabel="accuracy", grid="x")
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x")
+    return axes
 
 
 def plot_trade_offs(
@@ -345,43 +343,27 @@ def plot_trade_offs(
     if (frame[list(costs)] <= 0).any(axis=None):
         raise ValueError("frame has a cost of 0 or less, which a logarithmic scale cannot show")
     if axes is None:
-        size = (2.6 * len(costs) + 2, 3.4)
+        size = (min(2.6 * len(costs) + 2, 8), 3.2)
         _, axes = plt.subplots(1, len(costs), figsize=size, layout="constrained", sharey=True)
     axes = np.ravel(axes)
     if len(axes) != len(costs):
         raise ValueError(f"axes has {len(axes)} Axes; expected {len(costs)}, one a cost")
     for cell, cost in zip(axes, costs, strict=True):
         if {"low", "high"} <= set(frame.columns):
-            cell.vlines(frame[cost], frame["low"], frame["high"], color="#C0C0C0", linewidth=1)
+            cell.vlines(frame[cost], frame["low"], frame["high"], color="silver", linewidth=1)
         for number, (name, row) in enumerate(frame.iterrows()):
-            color, marker = (BLUE, ORANGE, GREEN, GREY)[number % 4], "osD^"[number // 4 % 4]
-            style = {"color": color, "marker": marker, "markersize": 6, "linestyle": "none"}
-            cell.plot(row[cost], row["accuracy"], label=str(name), **style)
-        cell.set_xscale("log")
+            cell.plot(row[cost], row["accuracy"], "osD^"[number % 4], label=str(name))
+        cell.set(xlabel=cost, xscale="log")
         cell.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
         cell.xaxis.set(major_formatter=ticker.EngFormatter(sep=""), minor_formatter="")
         cell.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-        _finish(cell, "", xlabel=cost)
-    axes[0].set_ylabel("accuracy", fontsize=9)
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False)
+    axes[0].set_ylabel("accuracy")
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
-
-
-def _finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "", grid: str = "y") -> Axes:
-    """The common look: a light grid behind the data, no box, readable sizes."""
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel(xlabel, fontsize=9)
-    axes.set_ylabel(ylabel, fontsize=9)
-    axes.tick_params(length=3, color=GREY)
-    axes.grid(axis=grid, color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#C0C0C0")
-    return axes
 
 
 def _share_or_count(value: float, is_share: bool) -> str:

@@ -203,7 +203,7 @@ class TestPlotMistakes:
     def test_titles(self):
         frame = pd.DataFrame([(7, "joker", "ace of clubs", 0.876, 3.0)], columns=self.columns)
         axes = plots.plot_mistakes(torch.zeros(1, 3, 4, 4), frame)
-        assert axes[0, 0].get_title() == "joker\n→ ace of clubs 88%"
+        assert axes[0, 0].get_title() == "joker\n→ ace of clubs\n88%"
         with pytest.raises(ValueError, match="images has 2"):
             plots.plot_mistakes(torch.zeros(2, 3, 4, 4), frame)
 
