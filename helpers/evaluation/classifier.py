@@ -19,7 +19,6 @@ from helpers.data.dataset import read_picture
 from helpers.data.preprocessing import Preprocessing
 from helpers.evaluation.guards import check_answers, check_file, check_picture, check_request
 from helpers.training.loop import predict_logits
-from helpers.training.wrappers import bare
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -42,7 +41,8 @@ class Classifier:
     def __init__(self, model: nn.Module, classes: Sequence[str] = CLASSES,
                  preprocessing: Preprocessing | None = None,
                  size: int | None = None) -> None:  # fmt: skip
-        self.model, self.classes = bare(model), tuple(classes)
+        self.model = getattr(model, "_orig_mod", model)  # Within torch.compile.
+        self.classes = tuple(classes)
         found = preprocessing or getattr(self.model, "preprocessing", Preprocessing())
         self.preprocessing = replace(found, size=size or found.size)
 
