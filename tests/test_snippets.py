@@ -37,6 +37,8 @@ LONGER = {
     "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
+    # Any picture is read, small or large, deep or turned, and a model is shown it.
+    "helpers.evaluation.Classifier": 140,
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
     "helpers.training.find_learning_rate": 220,

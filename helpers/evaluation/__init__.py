@@ -1,5 +1,6 @@
 """How good a trained model is, and where it fails."""
 
+from helpers.evaluation.classifier import Classifier
 from helpers.evaluation.metrics import (
     accuracy,
     confusion_matrix,
