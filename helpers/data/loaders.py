@@ -43,21 +43,10 @@ class BatchLoader(EpochOrder):
     [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(
-        self,
-        images: Tensor | Sequence[Tensor],
-        targets: Sequence[int],
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        augment: Callable | None = None,
-        preprocessing: object = None,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        drop_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, images: Tensor | Sequence[Tensor], targets: Sequence[int], batch_size: int,
+                 *, shuffle: bool = False, augment: Callable | None = None,
+                 preprocessing: object = None, device: torch.device | str = "cpu", seed: int = 0,
+                 drop_last: bool = False, rank: int = 0, world_size: int = 1) -> None:  # fmt: skip
         stages = images if isinstance(images, list | tuple) else [images]
         _check_pictures(stages, targets)
         self.batch_size, self.shuffle, self.augment = batch_size, shuffle, augment
@@ -116,17 +105,10 @@ def _check_pictures(stages: Sequence[Tensor], targets: Sequence[int]) -> None:
         )
 
 
-def make_loaders(
-    root: str | Path,
-    size: int | Sequence[int] | None = None,
-    batch_size: int = 64,
-    *,
-    augment: Callable | None = None,
-    preprocessing: object = None,
-    cache: str | Path | None = None,
-    drop_last: bool = False,
-    **options: object,
-) -> SimpleNamespace:
+def make_loaders(root: str | Path, size: int | Sequence[int] | None = None, batch_size: int = 64,
+                 *, augment: Callable | None = None, preprocessing: object = None,
+                 cache: str | Path | None = None, drop_last: bool = False,
+                 **options: object) -> SimpleNamespace:  # fmt: skip
     """Make the batches of all three splits; only those of train are shuffled and augmented.
 
     Pictures are decoded on first use and kept as a memory map, so a second call is instant.
@@ -174,20 +156,10 @@ def make_loaders(
     return SimpleNamespace(train=train, valid=load("valid"), test=load("test"))
 
 
-def make_worker_loaders(
-    root: str | Path,
-    size: int | None = None,
-    batch_size: int = 64,
-    *,
-    transform: Callable | None = None,
-    preprocessing: object = None,
-    workers: int = 2,
-    seed: int = 0,
-    drop_last: bool = False,
-    rank: int = 0,
-    world_size: int = 1,
-    **options: object,
-) -> SimpleNamespace:
+def make_worker_loaders(root: str | Path, size: int | None = None, batch_size: int = 64, *,
+                        transform: Callable | None = None, preprocessing: object = None,
+                        workers: int = 2, seed: int = 0, drop_last: bool = False, rank: int = 0,
+                        world_size: int = 1, **options: object) -> SimpleNamespace:  # fmt: skip
     """Make the same batches the ordinary way: a DataLoader whose workers decode every picture.
 
     Slower than `make_loaders` for pictures that fit in memory; the way to go for those that do

@@ -103,9 +103,8 @@ class EpochSampler(EpochOrder):
     [(1, 1), (1, 3), (1, 5)]
     """
 
-    def __init__(
-        self, count: int, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, shuffle: bool, seed: int, rank: int,
+                 world_size: int) -> None:  # fmt: skip
         self.count, self.batch_size, self.shuffle = count, batch_size, shuffle
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.set_epoch(1)

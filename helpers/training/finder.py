@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from helpers.training.callbacks import Schedule
@@ -17,16 +17,9 @@ from helpers.training.loop import History, train_one_epoch
 from helpers.training.schedules import ExponentialLR
 
 
-def find_learning_rate(
-    model: nn.Module,
-    loader: Iterable[tuple[Tensor, Tensor]],
-    optimizer: Optimizer,
-    *,
-    loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    low: float = 1e-5,
-    high: float = 10.0,
-    steps: int = 100,
-) -> tuple[float, pd.DataFrame]:
+def find_learning_rate(model: nn.Module, loader: Iterable, optimizer: Optimizer, *,
+                       loss_fn: Callable = F.cross_entropy, low: float = 1e-5, high: float = 10.0,
+                       steps: int = 100) -> tuple[float, pd.DataFrame]:  # fmt: skip
     """Train a copy with a rate that grows by the same factor in every step (arXiv:1506.01186).
 
     At first the loss hardly moves, then it falls, then it shoots up. Where it is lowest the rate

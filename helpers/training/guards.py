@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from copy import deepcopy
 from inspect import signature
 from itertools import repeat
 from math import inf
@@ -146,34 +145,34 @@ def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool
     dropped = getattr(loader, "drop_last", False) or not hasattr(held, "__len__")
     kind = nn.modules.batchnorm._BatchNorm
     norms = any(isinstance(m, kind) and m.training for m in model.modules())
-    one_left = not dropped and len(held) % len(images) == 1
-    one_left = torch.is_grad_enabled() and (one_left or len(images) == 1)
-    if norms and one_left and (error := _trial_answer(model, images[:1], training=True)[1]):
-        raise ValueError(
-            "the last batch of an epoch holds one picture, from which batch norm cannot learn "
-            f"({error}); pass drop_last=True to the loader, or another batch_size"
-        )
+    one_left = len(images) == 1 or (not dropped and len(held) % len(images) == 1)
+    if norms and one_left:
+        try:
+            _trial(bare(model), images[:1].to(next(model.parameters()).device))
+        except Exception as error:
+            raise ValueError(
+                "the last batch of an epoch holds one picture, from which batch norm cannot learn "
+                f"({error}); pass drop_last=True to the loader, or another batch_size"
+            ) from error
 
 
-def check_images(model: nn.Module, images: Tensor) -> None:
-    """After an error in the model: say so in plain words if it cannot take these pictures."""
+def check_images(model: nn.Module, images: Tensor, error: Exception) -> None:
+    """After an error in the model: say in plain words what it was given, or has returned."""
+    if isinstance(error, AttributeError) and error.name == "clone":
+        check_tensor(error.obj)
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if weight is None or images.device.type == "meta":
+    of_torch = isinstance(error, RuntimeError | ValueError | TypeError | IndexError)
+    if weight is None or not of_torch or isinstance(error, torch.OutOfMemoryError):
         return
-    answer, error = _trial_answer(model, images[:2])
-    if error:  # Some models are built for one batch size.
-        answer, error = _trial_answer(model, images)
-    if error:
-        mend = "the shape that it was built for"
-        if images.dtype != weight.dtype:
-            mend = f"{weight.dtype}: images.to({weight.dtype})"
-            mend += " / 255" if images.dtype == torch.uint8 else ""
-        raise ValueError(
-            f"images are {images.dtype} {tuple(images.shape)} and the model's weights "
-            f"{weight.dtype}, which do not go together ({error}); expected {mend}"
-        )
-    if answer is not None:
-        check_tensor(answer)
+    mend = "the shape that it was built for"
+    if images.dtype != weight.dtype:
+        scale = " / 255" if images.dtype == torch.uint8 else ""
+        mend = f"{weight.dtype}: images.to({weight.dtype}){scale}"
+    reason = str(error).partition("\n")[0]
+    raise ValueError(
+        f"images are {images.dtype} {tuple(images.shape)} and the model's weights "
+        f"{weight.dtype}, which do not go together ({reason}); expected {mend}"
+    ) from error
 
 
 def check_logits(
@@ -338,23 +337,6 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of the last layer that has any."""
     layers = [list(module.parameters(recurse=False)) for module in bare(model).modules()]
     return next(filter(None, reversed(layers)), [])
-
-
-@torch.no_grad()
-def _trial_answer(model: nn.Module, images: Tensor, training: bool = False) -> tuple[Any, str]:
-    """What a copy of the model, without its hooks, answers to pictures, or says against them."""
-    try:
-        model = deepcopy(bare(model))
-        model = model if training else model.eval()
-    except RuntimeError:  # It keeps activations; then PyTorch has to say it.
-        return None, ""
-    for module in model.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    try:
-        return _trial(model, images.to(next(model.parameters()).device)), ""
-    except Exception as error:
-        return None, str(error).splitlines()[0]
 
 
 def _trial(function: Callable[..., Any], *inputs: Tensor) -> Any:

@@ -58,8 +58,8 @@ def predict_logits(model: nn.Module, loader: Iterable) -> tuple[Tensor, Tensor]:
             images, targets = (each.to(device, non_blocking=True) for each in batch)
             try:
                 outputs.append((model(images).clone(), targets.clone()))  # Buffers get reused.
-            except Exception:
-                check_images(model, images)
+            except Exception as error:
+                check_images(model, images, error)
                 raise
     except BaseException:  # Ctrl-C too; a copy without guards stays in evaluation mode then.
         model.apply(lambda module: setattr(module, "training", modes[module]))
@@ -155,8 +155,8 @@ def train_one_epoch(model: nn.Module, loader: Iterable, optimizer: torch.optim.O
         with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
             try:
                 logits = model(images)
-            except Exception:
-                check_images(model, images)
+            except Exception as error:
+                check_images(model, images, error)
                 raise
             if not run.outputs:
                 check_logits(logits, targets, loss_fn, loader)
