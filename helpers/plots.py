@@ -60,7 +60,7 @@ def show_images(
         rows = ceil(len(pictures) / columns)
         side = min(8 / columns, 2)
         lines = max(len(title.splitlines()) for title in titles)
-        size = (side * columns, (side + 0.17 * lines) * rows)
+        size = (side * columns, (side + 0.16 * lines) * rows)
         _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     cells = np.ravel(axes)
     if len(cells) < len(pictures):
@@ -69,7 +69,7 @@ def show_images(
         cell.axis("off")
     for cell, picture, title in zip(cells, pictures, titles, strict=False):
         cell.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        cell.set_title(title, fontsize=9)
+        cell.set_title(title, fontsize=8)
     return axes
 
 
@@ -354,7 +354,8 @@ def plot_trade_offs(
         for number, (name, row) in enumerate(frame.iterrows()):
             cell.plot(row[cost], row["accuracy"], "osD^"[number % 4], label=str(name))
         cell.set(xlabel=cost, xscale="log")
-        cell.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        wide = frame[cost].max() > 100 * frame[cost].min()
+        cell.xaxis.set_major_locator(ticker.LogLocator(subs=(1,) if wide else (1, 3)))
         cell.xaxis.set(major_formatter=ticker.EngFormatter(sep=""), minor_formatter="")
         cell.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     axes[0].set_ylabel("accuracy")

@@ -112,7 +112,7 @@ def shrink_figures(notebook: nbformat.NotebookNode) -> None:
 
 
 def reduce_colours(png: bytes) -> bytes:
-    """Give a PNG a palette of 256 colours, if that makes it smaller.
+    """Give a PNG a palette of 128 colours, if that makes it smaller.
 
     Colours are chosen to cover all that occur, and not dithered: letters and thin lines stay as
     crisp as they were, and photographs get no specks. What a palette would lose, the frames of an
@@ -123,7 +123,7 @@ def reduce_colours(png: bytes) -> bytes:
     if picture.mode not in ("RGB", "RGBA") or picture.is_animated or is_clear:
         return png
     packed = io.BytesIO()
-    few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    few = picture.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2)
     few.save(packed, "PNG", optimize=True)
     return min(png, packed.getvalue(), key=len)
 

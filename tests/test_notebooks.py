@@ -26,6 +26,9 @@ IGNORED = "nbval-ignore-output"
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:root|home|tmp|work|Users|opt|var)/|\b[A-Z]:\\+Users")
 SHELL = re.compile(r"^\s*(?:!|%%?(?:pip|conda|bash|sh|cmd|system)\b|pip3? install)", re.MULTILINE)
 
+# What `notebooks/matplotlibrc` sets for all figures; and letters that would be hard to read.
+LOOK = re.compile(r"#[0-9A-Fa-f]{6}\b|\btab:|frameon|constrained|spines|fontsize=[0-7]\b")
+
 
 def find_faults(notebook: NotebookNode) -> list[str]:
     """Everything wrong with a notebook; a list, so that a failing test tells it all at once."""
@@ -51,6 +54,8 @@ def find_cell_faults(cell: NotebookNode) -> list[str]:
         faults.append(f"is longer than {LONGEST_CELL} lines")
     if SHELL.search(cell.source):
         faults.append("calls pip or a shell")
+    if LOOK.search(cell.source):
+        faults.append("sets the look of a figure by hand")
     for output in cell.outputs:
         if output.output_type == "error":
             faults.append(f"ends in {output.ename}")
@@ -115,6 +120,7 @@ def test_a_notebook_without_code_is_a_fault():
         (executed("!ls"), "calls pip or a shell"),
         (executed("import torch\n%pip install timm"), "calls pip or a shell"),
         (executed("%%bash\nls"), "calls pip or a shell"),
+        (executed('axes.plot(losses, color="#0072B2")'), "sets the look of a figure by hand"),
         (executed("1", new_output("error", ename="E", evalue="", traceback=[])), "ends in E"),
         (executed("1", stream("UserWarning", "stderr")), "writes to stderr: 'UserWarning'"),
         (executed("1", stream("in '/home/me/data'")), "shows an absolute path"),

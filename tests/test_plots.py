@@ -1,7 +1,9 @@
 """Figures: what is drawn is what was given, and nothing global changes."""
 
 import inspect
+from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ import torch
 from PIL import Image
 
 from helpers import plots
+
+LOOK = Path(__file__).resolve().parents[1] / "notebooks" / "matplotlibrc"
 
 
 @pytest.fixture(autouse=True)
@@ -280,3 +284,17 @@ def test_every_figure_takes_axes():
     public = [f for f in functions if f.__module__ == plots.__name__]
     assert len(public) >= 7
     assert all("axes" in inspect.signature(f).parameters for f in public)
+
+
+def test_the_notebooks_look_is_read_whole_and_shows_in_every_figure(history):
+    look = mpl.rc_params_from_file(LOOK, fail_on_error=True, use_default_template=False)
+    with mpl.rc_context(look):
+        loss, _, _ = plots.plot_history(history)
+        bars = plots.plot_counts({"a": 1, "b": 2})
+    blue, orange = (look["axes.prop_cycle"].by_key()["color"])[:2]
+    assert [line.get_color() for line in loss.lines[:2]] == [blue, orange]
+    assert bars.patches[0].get_facecolor() == mpl.colors.to_rgba(blue)
+    for axes in (loss, bars):
+        assert not axes.spines["top"].get_visible()
+        assert axes.yaxis.get_gridlines()[0].get_visible()
+        assert not axes.xaxis.get_gridlines()[0].get_visible()
