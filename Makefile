@@ -9,6 +9,8 @@ ENVIRONMENT_PYTHON := .venv/bin/python
 endif
 # Part of a notebook's name, for `make notebooks NB=04`.
 NB ?=
+# A study's name, for `make studies NAME=optimizers`.
+NAME ?=
 # How long `make soak MINUTES=60` goes on.
 MINUTES ?= 10
 
@@ -27,7 +29,7 @@ endif
 endif
 
 .PHONY: help lab mine test test-mine test-unit test-notebooks test-oldest soak notebooks notes \
-	progress data kaggle doctor lint clean
+	studies progress data kaggle doctor lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -63,6 +65,9 @@ soak: .venv/installed ## Try all mutants, then the fault tests over and over; MI
 
 notebooks: .venv/installed ## Execute the notebooks in place, for committing; one with NB=04
 	@$(ENVIRONMENT_PYTHON) tests/run.py execute $(NB)
+
+studies: .venv/installed ## Make the recorded studies that are not there yet; one with NAME=optimizers
+	OMP_NUM_THREADS=1 $(ENVIRONMENT_PYTHON) -m helpers.recipes.studies $(NAME)
 
 notes: .venv/installed ## Write notes.md: by notebook its takeaways, its best figure and its helpers
 	@$(ENVIRONMENT_PYTHON) -m helpers.study.notes > notes.md

@@ -363,6 +363,59 @@ def plot_trade_offs(
     return axes
 
 
+def plot_study(
+    frame: pd.DataFrame, title: str = "", xlabel: str = "", axes: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw a recorded study: the mean of each arm, and its 95% interval over the seeds.
+
+    What has one seed is drawn without an interval.
+
+    Args:
+        frame: from `summarise_study`: indexed by setting and arm, with `accuracy`, `low`, `high`.
+        title: above the figure.
+        xlabel: names what the settings are. With it they lie side by side, with a line an arm;
+            without it each has a panel, with a row an arm.
+        axes: array of Axes, one a panel; a new figure by default.
+
+    Returns:
+        Array of Axes, one a panel.
+
+    >>> index = pd.MultiIndex.from_product([["short", "long"], ["SGD", "Adam"]])
+    >>> frame = pd.DataFrame({"accuracy": 0.5, "low": 0.4, "high": 0.6}, index=index)
+    >>> plot_study(frame).size, plot_study(frame, xlabel="training").size
+    (2, 1)
+    """
+    _check_columns(frame, "accuracy", "low", "high")
+    settings, arms = (frame.index.unique(level) for level in (0, 1))
+    panels = 1 if xlabel else len(settings)
+    if axes is None:
+        size = (6, 3.2) if xlabel else (2 + 3.2 * panels, 1.2 + 0.28 * len(arms))
+        _, axes = plt.subplots(1, panels, figsize=size, layout="constrained")
+    axes = np.ravel(axes)
+    if len(axes) != panels:
+        raise ValueError(f"axes has {len(axes)} Axes; expected {panels}, one a panel")
+    percent = ticker.PercentFormatter(1, decimals=0)
+    for number, name in enumerate(arms if xlabel else settings):
+        rows = frame.xs(name, level=int(bool(xlabel)))
+        margins = (rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"])
+        if xlabel:
+            options = {"yerr": margins, "fmt": "o-", "markersize": 4, "capsize": 3, "label": name}
+            axes[0].errorbar(settings.get_indexer(rows.index), rows["accuracy"], **options)
+            continue
+        options = {"xerr": margins, "fmt": "o", "color": BLUE, "markersize": 5, "capsize": 3}
+        axes[number].errorbar(rows["accuracy"], range(len(rows)), **options)
+        axes[number].set_yticks(range(len(rows)), rows.index)
+        axes[number].invert_yaxis()
+        axes[number].xaxis.set_major_formatter(percent)
+        _finish(axes[number], name, "accuracy", grid="both")
+    if xlabel:
+        axes[0].set_xticks(range(len(settings)), settings)
+        axes[0].yaxis.set_major_formatter(percent)
+        _finish(axes[0], "", xlabel, "accuracy").legend(fontsize=9)
+    axes[0].figure.suptitle(title, fontsize=11)
+    return axes
+
+
 def _new_axes(size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 

@@ -286,6 +286,7 @@ def test_every_figure_takes_axes():
     assert all("axes" in inspect.signature(f).parameters for f in public)
 
 
+<<<<<<< HEAD
 def test_the_notebooks_look_is_read_whole_and_shows_in_every_figure(history):
     look = mpl.rc_params_from_file(LOOK, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(look):
@@ -298,3 +299,26 @@ def test_the_notebooks_look_is_read_whole_and_shows_in_every_figure(history):
         assert not axes.spines["top"].get_visible()
         assert axes.yaxis.get_gridlines()[0].get_visible()
         assert not axes.xaxis.get_gridlines()[0].get_visible()
+=======
+def test_a_study_is_drawn_with_its_intervals_and_one_seed_without():
+    index = pd.MultiIndex.from_tuples([("5", "A"), ("5", "B"), ("20", "A")])
+    columns = {"accuracy": [0.3, 0.4, 0.5], "low": [0.2, np.nan, 0.4], "high": [0.4, np.nan, 0.6]}
+    frame = pd.DataFrame(columns, index=index)
+
+    def ends(drawn, axis):
+        return [line[:, axis].tolist() for line in drawn.lines[2][0].get_segments() if len(line)]
+
+    (axes,) = plots.plot_study(frame, "Two", xlabel="pictures a class")
+    first, second = axes.containers
+    assert [each.lines[0].get_ydata().tolist() for each in (first, second)] == [[0.3, 0.5], [0.4]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "20"]
+    assert np.allclose(ends(first, axis=1), [[0.2, 0.4], [0.4, 0.6]])
+    assert np.isnan(ends(second, axis=1)).all()
+
+    panels = plots.plot_study(frame)
+    assert [panel.get_title() for panel in panels] == ["5", "20"]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["A", "B"]
+    assert np.allclose(ends(panels[0].containers[0], axis=0)[0], [0.2, 0.4])
+    with pytest.raises(ValueError, match="expected 2"):
+        plots.plot_study(frame, axes=np.array([axes]))
+>>>>>>> STUDY

@@ -10,4 +10,10 @@ from helpers.evaluation.metrics import (
     wilson_interval,
     worst_mistakes,
 )
+from helpers.evaluation.studies import (
+    compare_arms,
+    describe_difference,
+    read_study,
+    summarise_study,
+)
 from helpers.training.loop import predict_logits
