@@ -399,20 +399,21 @@ def plot_study(
         rows = frame.xs(name, level=int(bool(xlabel)))
         margins = (rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"])
         if xlabel:
-            options = {"yerr": margins, "fmt": "o-", "markersize": 4, "capsize": 3, "label": name}
+            options = {"yerr": margins, "fmt": "o-", "markersize": 4, "label": name}
             axes[0].errorbar(settings.get_indexer(rows.index), rows["accuracy"], **options)
             continue
-        options = {"xerr": margins, "fmt": "o", "color": BLUE, "markersize": 5, "capsize": 3}
+        options = {"xerr": margins, "fmt": "o", "color": "C0", "markersize": 5}
         axes[number].errorbar(rows["accuracy"], range(len(rows)), **options)
         axes[number].set_yticks(range(len(rows)), rows.index)
         axes[number].invert_yaxis()
         axes[number].xaxis.set_major_formatter(percent)
-        _finish(axes[number], name, "accuracy", grid="both")
+        axes[number].set(title=name, xlabel="accuracy")
     if xlabel:
         axes[0].set_xticks(range(len(settings)), settings)
         axes[0].yaxis.set_major_formatter(percent)
-        _finish(axes[0], "", xlabel, "accuracy").legend(fontsize=9)
-    axes[0].figure.suptitle(title, fontsize=11)
+        axes[0].set(xlabel=xlabel, ylabel="accuracy")
+        axes[0].legend()
+    axes[0].figure.suptitle(title)
     return axes
 
 

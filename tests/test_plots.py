@@ -286,7 +286,6 @@ def test_every_figure_takes_axes():
     assert all("axes" in inspect.signature(f).parameters for f in public)
 
 
-<<<<<<< HEAD
 def test_the_notebooks_look_is_read_whole_and_shows_in_every_figure(history):
     look = mpl.rc_params_from_file(LOOK, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(look):
@@ -299,7 +298,8 @@ def test_the_notebooks_look_is_read_whole_and_shows_in_every_figure(history):
         assert not axes.spines["top"].get_visible()
         assert axes.yaxis.get_gridlines()[0].get_visible()
         assert not axes.xaxis.get_gridlines()[0].get_visible()
-=======
+
+
 def test_a_study_is_drawn_with_its_intervals_and_one_seed_without():
     index = pd.MultiIndex.from_tuples([("5", "A"), ("5", "B"), ("20", "A")])
     columns = {"accuracy": [0.3, 0.4, 0.5], "low": [0.2, np.nan, 0.4], "high": [0.4, np.nan, 0.6]}
@@ -321,4 +321,3 @@ def test_a_study_is_drawn_with_its_intervals_and_one_seed_without():
     assert np.allclose(ends(panels[0].containers[0], axis=0)[0], [0.2, 0.4])
     with pytest.raises(ValueError, match="expected 2"):
         plots.plot_study(frame, axes=np.array([axes]))
->>>>>>> STUDY
