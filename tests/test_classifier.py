@@ -352,7 +352,7 @@ def test_a_card_without_photographs_or_mistakes(decks, tmp_path, monkeypatch):
     names = [path.parent.name for path in sorted(decks.glob("valid/*/*.jpg"))]
     frame = recipe.pd.DataFrame({"class": names})  # Valid and test have as many of each class.
     monkeypatch.setattr(Classifier, "predict", lambda self, paths, top: frame)
-    card = recipe.write_card(Classifier(CardCNN()), tmp_path / "m.safetensors", 3, seed=0)
+    card = recipe.write_card(Classifier(CardCNN()), tmp_path / "m.safetensors", 3, "--seed 0")
     text = card.read_text(encoding="utf-8")
     assert [row[0] for row in rows_of(text)] == ["drawings", "drawings"]
     assert "Of drawings, most often missed: none." in text

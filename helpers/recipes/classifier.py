@@ -23,14 +23,16 @@ def main(arguments: list[str] | None = None) -> None:
     out = Path(str(resources.files("helpers")), "weights", "card_cnn.safetensors")
     parser.add_argument("--out", type=Path, default=out, help="the file to write")
     parser.add_argument("--seed", type=int, default=0, help="of the training; 0 by default")
+    parser.add_argument("--bfloat16", action="store_true", help="train in it, where it is faster")
     asked = parser.parse_args(arguments)
     settings = signature(train_on_drawings).parameters
-    trained = train_on_drawings(draw_deck(), seed=asked.seed)
+    trained = train_on_drawings(draw_deck(), autocast=asked.bfloat16, seed=asked.seed)
     classifier = Classifier(trained.model, size=settings["sizes"].default[-1])
-    print(write_card(classifier, asked.out, settings["pictures"].default, asked.seed))
+    command = f"--seed {asked.seed}" + " --bfloat16" * asked.bfloat16
+    print(write_card(classifier, asked.out, settings["pictures"].default, command))
 
 
-def write_card(classifier: Classifier, path: str | Path, pictures: int, seed: int) -> Path:
+def write_card(classifier: Classifier, path: str | Path, pictures: int, options: str) -> Path:
     """Save a classifier, measure what was saved, and write a card, Markdown, beside it.
 
     It is measured on the default deck and, if `CARDS_DIR` names a folder, on the photographs in
@@ -38,12 +40,12 @@ def write_card(classifier: Classifier, path: str | Path, pictures: int, seed: in
 
     Args:
         pictures: how many drawings of each class it learned from.
-        seed: of its training.
+        options: what the command that trained it was given, the seed among them.
 
     Returns:
         The card's path.
 
-    >>> write_card(Classifier.load(), "mine.safetensors", 300, seed=0)  # doctest: +SKIP
+    >>> write_card(Classifier.load(), "mine.safetensors", 900, "--seed 0")  # doctest: +SKIP
     PosixPath('mine.md')
     """
     path = Path(path)
@@ -64,8 +66,8 @@ that learned from drawings only: no photograph trained it, or chose anything abo
 
 - Data: {pictures} drawings of each class, of the wide deck, version {deck_folder().name[9:]}; of
   the default deck's valid and test they share no picture and no seed
-- Command: `python -m helpers.recipes.classifier --seed {seed}`
-- Seed: {seed}
+- Command: `python -m helpers.recipes.classifier {options}`
+- Seed: {options.split()[1]}
 - Versions: Python {platform.python_version()}, {versions}
 - Bytes: {len(contents)}
 - SHA-256: `{hashlib.sha256(contents).hexdigest()}`
