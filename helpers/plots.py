@@ -394,7 +394,7 @@ def plot_study(
     axes = np.ravel(axes)
     if len(axes) != panels:
         raise ValueError(f"axes has {len(axes)} Axes; expected {panels}, one a panel")
-    percent = ticker.PercentFormatter(1, decimals=0)
+    percent = ticker.PercentFormatter(1)
     for number, name in enumerate(arms if xlabel else settings):
         rows = frame.xs(name, level=int(bool(xlabel)))
         margins = (rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"])

@@ -69,7 +69,9 @@ def run_study(study: Study, folder: str | Path | None = None) -> pd.DataFrame:
     """
     file = (results_folder() if folder is None else Path(folder)) / f"{study.name}.csv"
     if not file.exists():
-        head = {"question": study.question, "command": f"make studies NAME={study.name}"}
+        folder_of = "CARDS_DIR=… " if study.photographs else ""
+        command = f"{folder_of}make studies NAME={study.name}"
+        head = {"question": study.question, "command": command}
         head |= {"versions": f"torch {torch.__version__}, deck {DECK_VERSION}"}
         lines = [f"# {key}: {text}" for key, text in (head | {"machine": machine()}).items()]
         write(file, "\n".join([*lines, ",".join(COLUMNS)]) + "\n")
