@@ -14,7 +14,9 @@ from helpers.data.dataset import list_pictures
 from helpers.data.source import deck_folder, draw_deck, find_cards
 from helpers.evaluation.classifier import Classifier
 from helpers.evaluation.metrics import wilson_interval
+from helpers.evaluation.studies import results_folder
 from helpers.recipes.from_scratch import train_on_drawings
+from helpers.recipes.study import head_of, write
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,12 +26,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=out, help="the file to write")
     parser.add_argument("--seed", type=int, default=0, help="of the training; 0 by default")
     parser.add_argument("--bfloat16", action="store_true", help="train in it, where it is faster")
+    history = results_folder() / "classifier.csv"
+    parser.add_argument("--history", type=Path, default=history, help="where its epochs are kept")
     asked = parser.parse_args(arguments)
     settings = signature(train_on_drawings).parameters
     trained = train_on_drawings(draw_deck(), autocast=asked.bfloat16, seed=asked.seed)
     classifier = Classifier(trained.model, size=settings["sizes"].default[-1])
-    command = f"--seed {asked.seed}" + " --bfloat16" * asked.bfloat16
-    print(write_card(classifier, asked.out, settings["pictures"].default, command))
+    options = f"--seed {asked.seed}" + " --bfloat16" * asked.bfloat16
+    question = "How does the classifier that comes along learn, epoch by epoch?"
+    head = head_of(question, f"python -m helpers.recipes.classifier {options}")
+    epochs = trained.history.frame.assign(size=settings["sizes"].default)
+    write(asked.history, head + epochs.round(5).to_csv(index=False))
+    print(write_card(classifier, asked.out, settings["pictures"].default, options))
 
 
 def write_card(classifier: Classifier, path: str | Path, pictures: int, options: str) -> Path:
@@ -61,7 +69,7 @@ def write_card(classifier: Classifier, path: str | Path, pictures: int, options:
     card = f"""# {path.name}
 
 A {type(saved.model).__name__} for the {len(saved.classes)} classes, {size} by {size} pixels,
-that learned from drawings only: no photograph trained it, or chose anything about it.
+that learned from drawings only: it has seen no photograph.
 `Classifier.load()` gives it.
 
 - Data: {pictures} drawings of each class, of the wide deck, version {deck_folder().name[9:]}; of

@@ -71,10 +71,7 @@ def run_study(study: Study, folder: str | Path | None = None) -> pd.DataFrame:
     if not file.exists():
         folder_of = "CARDS_DIR=… " if study.photographs else ""
         command = f"{folder_of}make studies NAME={study.name}"
-        head = {"question": study.question, "command": command}
-        head |= {"versions": f"torch {torch.__version__}, deck {DECK_VERSION}"}
-        lines = [f"# {key}: {text}" for key, text in (head | {"machine": machine()}).items()]
-        write(file, "\n".join([*lines, ",".join(COLUMNS)]) + "\n")
+        write(file, head_of(study.question, command) + ",".join(COLUMNS) + "\n")
     done = read_study(study.name, file.parent).to_dict("records")
     known = {tuple(row[name] for name in COLUMNS[:5]): row for row in done}
     plans = {arm: dict(plan) for arm, plan in study.arms.items()}
@@ -125,6 +122,17 @@ def best_rate(grid: Iterable[float], accuracy: Callable[[float], float]) -> floa
             return best
         rate = float(f"{beyond[best]:.3g}")
         found[rate] = accuracy(rate)
+
+
+def head_of(question: str, command: str) -> str:
+    """Make the first lines of a recorded training's file, as `read_study` reads them.
+
+    >>> head_of("Which?", "make studies").splitlines()[0]
+    '# question: Which?'
+    """
+    head = {"question": question, "command": command}
+    head |= {"versions": f"torch {torch.__version__}, deck {DECK_VERSION}", "machine": machine()}
+    return "".join(f"# {key}: {text}\n" for key, text in head.items())
 
 
 def machine() -> str:
