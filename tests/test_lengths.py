@@ -12,8 +12,8 @@ LINES = {
     "train_one_epoch": 60,
     "fit": 130,  # With keeping the best.
     "CardDataset": 70,
-    "BatchLoader": 90,
-    "make_loaders": 180,
+    "BatchLoader": 78,
+    "make_loaders": 161,
     "SGD": 55,
     "Adam": 65,
     "OneCycleLR": 50,

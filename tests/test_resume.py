@@ -306,6 +306,29 @@ def test_after_ctrl_c_the_same_cell_goes_on_with_the_same_objects(tmp_path, kind
     assert same(again, model)
 
 
+class Quiet:
+    """A part that only looks on, whatever state it has."""
+
+    looks_on = True
+
+    def __init__(self):
+        self._state = object()  # Could not be saved.
+
+    def state_dict(self):
+        raise AssertionError("asked for its state")
+
+    def after_epoch(self, run):
+        pass
+
+
+def test_parts_are_remembered_in_their_order_and_lookers_on_not_at_all(tmp_path):
+    path, clip, stop = tmp_path / "run.pt", ClipGradients(1.0), StopEarly(3)
+    resume(path, epochs=1, parts=[Quiet(), clip, stop])
+    resume(path, parts=[clip, Quiet(), stop])
+    with pytest.raises(ValueError, match=r"order of parts: .*'ClipGradients', 'StopEarly'\] in"):
+        resume(path, epochs=3, parts=[stop, clip])
+
+
 def test_other_first_weights_are_no_other_training(tmp_path):
     path = tmp_path / "run.pt"
     model = make_model()
