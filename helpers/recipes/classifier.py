@@ -58,12 +58,12 @@ def write_card(classifier: Classifier, path: str | Path, pictures: int, seed: in
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     card = f"""# {path.name}
 
-A {type(saved.model).__name__} for the {len(saved.classes)} classes, {size} by {size} pixels, that learned
-from drawings only: no photograph trained it, or chose anything about it.
+A {type(saved.model).__name__} for the {len(saved.classes)} classes, at {size} pixels.
+It learned from drawings only: no photograph trained it, or chose anything about it.
 `Classifier.load()` gives it.
 
-- Data: {pictures} drawings of each class, of the wide deck, version {deck_folder().name[9:]}; of the
-  default deck's valid and test they share no picture and no seed
+- Data: {pictures} drawings of each class, of the wide deck, version {deck_folder().name[9:]}; of
+  the default deck's valid and test they share no picture and no seed
 - Command: `python -m helpers.recipes.classifier --seed {seed}`
 - Seed: {seed}
 - Versions: Python {platform.python_version()}, {versions}
