@@ -68,8 +68,8 @@ def write_card(classifier: Classifier, path: str | Path, pictures: int, options:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     card = f"""# {path.name}
 
-A {type(saved.model).__name__} for the {len(saved.classes)} classes, {size} by {size} pixels,
-that learned from drawings only: it has seen no photograph.
+A {type(saved.model).__name__} for the {len(saved.classes)} classes, at {size} pixels.
+It learned from drawings only, and has seen no photograph.
 `Classifier.load()` gives it.
 
 - Data: {pictures} drawings of each class, of the wide deck, version {deck_folder().name[9:]}; of
