@@ -20,7 +20,7 @@ from helpers.data import render_card
 from helpers.study.exercises import EXERCISES
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-LARGEST = 1_000_000  # bytes
+LARGEST = 500_000  # bytes
 LONGEST_CELL = 20  # lines
 IGNORED = "nbval-ignore-output"
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:root|home|tmp|work|Users|opt|var)/|\b[A-Z]:\\+Users")
