@@ -127,6 +127,8 @@ def describe_difference(frame: pd.DataFrame, one: str, other: str, setting: str 
     >>> describe_difference(frame.assign(purpose="report", setting=""), "A", "B")
     'A and B: no difference was found (-14.8 to 34.8 points); one of 31 would have been seen'
     """
+    if compare_arms(frame, one, other, setting)["high"] < 0:
+        one, other = other, one
     found = {name: 100 * x for name, x in compare_arms(frame, one, other, setting).items()}
     interval = f"{found['low']:.3g} to {found['high']:.3g}"
     if found["low"] <= 0 <= found["high"]:

@@ -151,8 +151,9 @@ def machine() -> str:
         optimizer.step()
         seconds.append(perf_counter() - start)
     speed = f"{64 / sorted(seconds)[10]:.0f} images/s in bare steps of CardCNN at 32 px"
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return f"{cores}, {platform.machine()}, {speed}"
+    return (
+        f"{os.cpu_count()} cores, threads: {torch.get_num_threads()}, {platform.machine()}, {speed}"
+    )
 
 
 def write(file: Path, text: str) -> None:
