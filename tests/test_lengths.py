@@ -27,7 +27,7 @@ LINES = {
     "ConvNeXt": 100,
     "ViT": 100,
     "MLPMixer": 100,
-    "Checkpoint": 134,  # With saving and loading. The aim is 90.
+    "Checkpoint": 141,  # With saving and loading. The aim is 90.
 }
 ARCHITECTURES = [name for name, lines in LINES.items() if lines == 100]
 OTHERS = [

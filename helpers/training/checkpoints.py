@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from helpers.data.seeding import random_state
 from helpers.models.wrappers import plain_state
 from helpers.training.guards import check_positive
-from helpers.training.settings import check_feeding, check_settings, check_state
+from helpers.training.settings import check_feeding, check_settings, check_state, named_parts
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any], keep: int = 1) -> None:
@@ -194,15 +194,15 @@ class Checkpoint:
             warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
 
     def _state(self, run: Any) -> dict[str, Any]:
-        parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
-        own = [{name: x for name, x in vars(part).items() if name[0] == "_"} for part in parts]
+        parts = named_parts(run)
+        own = {n: {k: x for k, x in vars(p).items() if k[0] == "_"} for n, p in parts.items()}
         return {
             "notes": self.notes,
             "model": run.model.state_dict(),
             "trained": [p.requires_grad for p in run.model.parameters()],  # A part may thaw some.
             "optimizer": run.optimizer.state_dict(),
             "loss": getattr(run.loss_fn, "state_dict", dict)(),
-            "parts": [getattr(part, "state_dict", own[i].copy)() for i, part in enumerate(parts)],
+            "parts": {n: getattr(p, "state_dict", own[n].copy)() for n, p in parts.items()},
             "random": random_state(run.train_loader),
             **{name: vars(run).get(name) for name in self.of_run},
         }
@@ -214,9 +214,9 @@ class Checkpoint:
             parameter.requires_grad_(trained)
         run.optimizer.load_state_dict(state["optimizer"])
         getattr(run.loss_fn, "load_state_dict", dict)(state["loss"])
-        parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
-        for part, kept in zip(parts, state["parts"], strict=True):
-            getattr(part, "load_state_dict", vars(part).update)(kept)
+        for name, part in named_parts(run).items():
+            if kept := state["parts"].get(name):
+                getattr(part, "load_state_dict", vars(part).update)(kept)
         random_state(run.train_loader, state["random"])
         self.notes, device = state["notes"] | self.notes, next(run.model.parameters()).device
         vars(run).update({name: state[name] for name in self.of_run}, epoch=len(state["rows"]))

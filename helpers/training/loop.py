@@ -264,8 +264,8 @@ class History(SimpleNamespace):
     - `order`: parts are told in rising order, 0 without; where it is equal, as they were given.
     - `looks_on`: True if it changes nothing, so that a resumed training may do without it.
     - For an exact resume its public attributes are its settings, which must be the same again, and
-      those that begin with `_` its state; or it has `state_dict` and `load_state_dict`. Of a part
-      that looks on nothing is kept.
+      those that begin with `_` its state; or it has `state_dict` and `load_state_dict`, without
+      which nothing of a part that looks on is kept.
 
     >>> class Countdown:
     ...     def after_epoch(self, run):

@@ -31,8 +31,7 @@ def check_settings(run: Any) -> None:
 
 def check_state(state: dict, run: Any, notes: dict, path: Path) -> None:
     """Refuse a file of another training, naming what differs and both values."""
-    known = isinstance(state.get("parts"), list) and {"began", "best_epoch"} <= state.keys()
-    if not known or not state.get("settings"):
+    if not state.get("settings") or not {"trained", "began", "best_epoch"} <= state.keys():
         raise ValueError(
             f"{path} was written by an older version or by a copy without guards, or holds weights "
             "alone; load_checkpoint reads it: train anew from it, with resume=False"
@@ -81,6 +80,13 @@ def _attributes(thing: Any) -> Mapping[Any, Any]:
     return inside
 
 
+def named_parts(run: Any) -> dict[str, Any]:
+    """The parts of a training with something to remember, by kind and number."""
+    kept = [p for p in run.parts if hasattr(p, "state_dict") or not getattr(p, "looks_on", False)]
+    kinds = [type(part).__name__ for part in kept]
+    return {f"{kind} {kinds[:i].count(kind)}": kept[i] for i, kind in enumerate(kinds)}
+
+
 def _inner_items(thing: Any) -> Mapping[Any, Any] | None:
     if isinstance(thing, list | tuple) and len(thing) < 100:
         plain = bool | int | float | str | Path | None
@@ -104,8 +110,6 @@ def describe_run(run: Any) -> dict[str, str]:
             "optimizer holds a parameter that is not the model's and would not be saved; make "
             "loss_fn an nn.Module that has it"
         )
-    parts = [part for part in run.parts if not getattr(part, "looks_on", False)]
-    kinds = [type(part).__name__ for part in parts]
     things = {
         "model": layers,
         "frozen": [_plain(n) for n, p in model.named_parameters() if not p.requires_grad],
@@ -115,8 +119,7 @@ def describe_run(run: Any) -> dict[str, str]:
         "train_loader": run.train_loader,
         "valid_loader": run.valid_loader,
         "autocast": run.autocast,
-        "parts": {f"{kind} {kinds[:i].count(kind)}": parts[i] for i, kind in enumerate(kinds)},
-        "order of parts": kinds,
+        "parts": {n: p for n, p in named_parts(run).items() if not getattr(p, "looks_on", False)},
     }
     found = _walk("", things, _contents)
     return {name: _text(thing) for name, thing in found if not isinstance(thing, Mapping)}
