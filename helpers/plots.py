@@ -213,7 +213,7 @@ def plot_confusion(
     if counts.min() < 0:
         raise ValueError(f"matrix holds {counts.min():g}; expected counts or shares, 0 or more")
     are_shares = counts.max() < 1 + 1e-6 and (counts % 1 > 0).any()
-    axes = axes or _new_axes((max(3.5, 1.5 + 0.135 * size),) * 2)
+    axes = axes or _new_axes((max(3.5, 1.5 + 0.145 * size),) * 2)
     sums = 1 if are_shares else counts.sum(axis=1, keepdims=True).clip(1e-9)
     shade = np.sqrt(counts / sums)
     right = np.eye(size, dtype=bool)
