@@ -137,9 +137,10 @@ schedules = Study(
 )  # fmt: skip
 
 
-def train_augmented(seed: int, rate: float, augment: Augment, cut_mix: float = 0.0) -> Result:
+def train_augmented(seed: int, rate: float, augment: Augment, cut_mix: float = 0.0,
+                    steps: int = 400) -> Result:  # fmt: skip
     model, loaders = small_cnn(seed), deck(seed, augment=augment)
-    loaders.train = some_of(loaders.train, "40", 400)
+    loaders.train = some_of(loaders.train, "40", steps)
     if cut_mix:
         loaders.train = CutMixBatches(loaders.train, len(CLASSES), cut_mix)
     return train(model, loaders, muon(model))
@@ -156,11 +157,11 @@ STEPS = {
 ALL_STEPS = [*accumulate(STEPS.values(), lambda had, more: replace(had, **more), initial=NONE)]
 augmentation = Study(
     "augmentation",
-    "What does each step of augmentation add, with forty pictures a class, each seen twelve times?",
+    "What does each step of augmentation add, with forty pictures a class?",
     train_augmented,
-    {("", name): {"augment": augment}
+    {("400 steps", name): {"augment": augment}
      for name, augment in zip(["none", *STEPS], ALL_STEPS, strict=True)}
-    | {("", "+ CutMix"): {"augment": ALL_STEPS[-1], "cut_mix": 0.5}},
+    | {("400 steps", "+ CutMix"): {"augment": ALL_STEPS[-1], "cut_mix": 0.5}},
 )  # fmt: skip
 
 
