@@ -272,7 +272,10 @@ def _double(thing: Any) -> Any:
 
 
 def _gradients(solution: Any, *arguments: Any, wanted: list[bool]) -> Any:
-    """What flows back to the arguments from a sum of all answers, each with a weight of its own."""
+    """What flows back to the arguments from a sum of all answers, each with a weight of its own.
+
+    And which of the other arguments are part of the graph from then on.
+    """
     leaves: list[Tensor] = []
 
     def leaf(thing: Any) -> Any:
@@ -281,17 +284,46 @@ def _gradients(solution: Any, *arguments: Any, wanted: list[bool]) -> Any:
         leaves.append(thing.detach().clone().requires_grad_())
         return leaves[-1].clone()  # So that it may still be changed in place.
 
-    pairs = zip(arguments, wanted, strict=True)
-    answers = _tensors(solution(*(_mapped(x, leaf if yes else deepcopy) for x, yes in pairs)))
+    pairs = list(zip(arguments, wanted, strict=True))
+    given = [_mapped(x, leaf if yes else deepcopy) for x, yes in pairs]
+    answers = _tensors(solution(*given))
     answers = [x for x in answers if x.requires_grad]
     if not answers:
         return None
     waves = [torch.sin(1.0 + torch.arange(x.numel())).view(x.shape).to(x.dtype) for x in answers]
     total = sum((x * wave).sum() for x, wave in zip(answers, waves, strict=True))
-    return [
-        torch.zeros_like(x) if g is None else g
-        for x, g in zip(leaves, torch.autograd.grad(total, leaves, allow_unused=True), strict=True)
-    ]
+    found = zip(leaves, torch.autograd.grad(total, leaves, allow_unused=True), strict=True)
+    others = [x for x, (_, yes) in zip(given, pairs, strict=True) if not yes]
+    return {
+        "": [torch.zeros_like(x) if g is None else g for x, g in found],
+        "arguments that hold a graph": [x.requires_grad for x in _tensors(others)],
+    }
+
+
+def _seeds(case: Any, solution: Any, *arguments: Any) -> list[str]:
+    """Which generators stand at one place afterwards, wherever they stood before."""
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - an attempt may set it.
+        case(solution, *_mapped(arguments, deepcopy))
+        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
+        torch_state = torch.get_rng_state().tolist()
+        states.append({"torch": torch_state, "numpy": numpy, "random": random.getstate()})
+    return [name for name in states[0] if states[0][name] == states[1][name]]
+
+
+def _kept(solution: Any, *arguments: Any) -> Any:
+    """What is first answered, looked at after a call with other numbers: a buffer is used again."""
+    answer = solution(*_mapped(arguments, deepcopy))
+    with suppress(Exception):
+        solution(*_mapped(arguments, lambda x: x + 1 if _is_float(x) else deepcopy(x)))
+    return answer
+
+
+def _is_float(thing: Any) -> bool:
+    return isinstance(thing, Tensor) and thing.is_floating_point()
 
 
 def _seeds(case: Any, solution: Any, *arguments: Any) -> list[str]:

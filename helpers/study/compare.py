@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from numbers import Number
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,8 @@ def _plain_differences(found: Any, expected: Any) -> Iterator[tuple[int, str]]:
     numbers = isinstance(found, Number) and isinstance(expected, Number)
     if numbers and isinstance(found, bool) != isinstance(expected, bool):
         yield 0, f"{short(found)}{_kind(found)}, expected {short(expected)}{_kind(expected)}"
+    elif numbers and isinstance(expected, Integral) and not isinstance(found, Integral):
+        yield 2, f"{short(found)}{_kind(found)}, expected {short(expected)}{_kind(expected)}"
     elif numbers and (
         abs(found - expected) <= ABSOLUTE + RELATIVE * abs(expected)
         or (found != found and expected != expected)  # Both nan.

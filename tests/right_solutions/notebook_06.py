@@ -36,9 +36,9 @@ def grad_cam_by_retaining(
         features["kept"] = output
 
     hook = layer.register_forward_hook(keep)
-    F.nll_loss(-model(images), targets, reduction="sum").backward()
+    wanted = F.nll_loss(-model(images), targets, reduction="sum")
+    wanted.backward(inputs=list(features.values()))
     hook.remove()
-    model.zero_grad()
     activation, gradient = features["kept"].detach(), features["kept"].grad
     heat = torch.einsum("bchw,bc->bhw", activation, gradient.mean((2, 3))).clamp(min=0)
     return heat / heat.flatten(1).max(1).values.clamp(min=1e-12).view(-1, 1, 1)

@@ -39,7 +39,9 @@ def state_of(thing: Any) -> Any:
     if isinstance(thing, Optimizer):
         return state_of(thing.state_dict())
     if isinstance(thing, Tensor):
-        return thing if thing.grad is None else {"": thing, "gradient": thing.grad}
+        if thing.grad is None and not thing.requires_grad:
+            return thing
+        return {"": thing, "gradient": thing.grad, "requires a gradient": thing.requires_grad}
     if isinstance(thing, dict):
         return {key: state_of(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):

@@ -82,6 +82,12 @@ def voters(queries: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor, int]
         voters(torch.tensor([[5.0], [0.2], [1.2]]), 1),
         voters(None, 5),
         voters(None, 12),
+        (
+            torch.zeros(1, 1),
+            torch.tensor([[0.01], [1.0], [1.1], [1.2], [1.3], [9.0]]),
+            torch.tensor([9, 3, 3, 7, 5, 9]),
+            5,
+        ),
     ],
 )
 def vote(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
@@ -114,7 +120,7 @@ def vote(queries: Tensor, keys: Tensor, key_targets: Tensor, k: int) -> Tensor:
     """,
     gradients=(),
     cases=lambda: [
-        (torch.tensor([[0.0], [4.0], [9.0]]), torch.tensor([[8.5], [30.0]]), 1),
+        (torch.tensor([[0.0], [4.0], [9.0]]), torch.tensor([[4.0], [8.5]]), 1),
         (torch.tensor([[0.0], [4.0], [9.0]]), torch.tensor([[8.5], [30.0], [1.0]]), 3),
         (numbers(40, 3), numbers(60, 3, seed=1), 10),
         (numbers(60, 3, seed=2), numbers(40, 3, seed=3), 7),

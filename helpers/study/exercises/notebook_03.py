@@ -33,7 +33,7 @@ from helpers.study.exercises.exercise import (
         - kernel => - 1
     """,
     name="output_size",
-    cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (5, 2, 2, 0), (64, 3, 2, 1), (65, 7, 4, 3)],
+    cases=lambda: [(3, 3, 1, 0), (6, 2, 1, 0), (4, 1, 3, 2), (5, 2, 2, 0), (65, 7, 4, 3)],
 )
 def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
     """Side of the output of a convolution or a pooling: an int."""
@@ -72,7 +72,7 @@ def some_convolution(
         some_convolution((1, 1, 3, 3), (1, 1, 2, 2), 1, 0),
         some_convolution((1, 2, 4, 4), (3, 2, 3, 3), 1, 1),
         some_convolution((1, 2, 6, 6), (3, 2, 2, 2), 2, 0),
-        some_convolution((2, 3, 5, 8), (4, 3, 3, 2), 2, 1),
+        some_convolution((2, 3, 7, 4), (4, 3, 3, 2), 2, 1),
     ],
     doubles=True,
 )
@@ -85,10 +85,10 @@ def convolution(images: Tensor, weight: Tensor, bias: Tensor, stride: int, paddi
     return out.unflatten(2, [(side + 2 * padding - k) // stride + 1 for side, k in sides])
 
 
-def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 1e-5) -> tuple:
+def some_batch(*shape: int, training: bool, momentum: float = 0.1, far: float = 0.0) -> tuple:
     values = [numbers(shape[1], seed=seed) for seed in range(4)]
     values = [1 + values[0] / 4, values[1], values[2], 1 + values[3].abs()]
-    return numbers(*shape, seed=5), *values, training, momentum, eps
+    return numbers(*shape, seed=5) + far, *values, training, momentum, 1e-5 if far else 1e-3
 
 
 @exercise(
@@ -117,7 +117,8 @@ def some_batch(*shape: int, training: bool, momentum: float = 0.1, eps: float = 
     cases=lambda: [
         some_batch(2, 1, 1, 1, training=True),
         some_batch(1, 2, 3, 5, training=False),
-        some_batch(4, 2, 3, 5, training=True, momentum=0.3, eps=1e-3),
+        some_batch(1, 2, 3, 5, training=True, far=100),
+        some_batch(4, 2, 3, 5, training=True, momentum=0.3),
     ],
     gradients=("x", "weight", "bias"),
 )

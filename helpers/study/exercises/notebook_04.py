@@ -22,9 +22,10 @@ def describe_accumulation(solution: Solution, count: int, size: int, before: boo
     hook = model.register_forward_hook(note)
     if before:
         model(numbers(2, 3, seed=9)).sum().backward()
-    solution(model, numbers(count, 3), torch.arange(count) % 4, size)
+    images = numbers(count, 3)
+    solution(model, images, torch.arange(count) % 4, size)
     hook.remove()
-    return {"forward and back": seen, **state_of(model)}
+    return {"forward and back": seen, "images": state_of(images), **state_of(model)}
 
 
 @exercise(
@@ -64,7 +65,8 @@ def describe_epoch(solution: Solution, sizes: Sequence[int], momentum: float) ->
     return {
         "training mode": state["training mode"],
         "weights": state["weights"],
-        "mean loss": loss,
+        "mean loss": float(loss),
+        "the loss holds a graph": getattr(loss, "requires_grad", False),
         "hooks": state["hooks"],
     }
 
@@ -139,6 +141,8 @@ def epoch(model: nn.Module, loader: Iterable, optimizer: Optimizer) -> float:
         ([2.0, 2.0, 2.0, 2.0], 2),
         ([2.0, 3.0, 1.0, 3.0, 3.0, 3.0, 0.5], 3),
         ([2.0, math.nan, 1.0, math.nan, math.nan, 3.0], 2),
+        ([math.nan, 300.0, 200.0, 0.0, 1.0, -1.0, 0.0], 2),
+        ([1.00002, 1.00001, 1.0, 0.5], 2),
     ],
 )
 def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
@@ -177,7 +181,7 @@ def stopping_epoch(losses: Sequence[float], patience: int) -> int | None:
     cases=lambda: [
         (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 0.3),
         (numbers(4, 5), torch.arange(4), 0.0),
-        (torch.tensor([[300.0, 0.0], [0.0, 300.0]]), torch.tensor([0, 0]), 0.1),
+        (torch.tensor([[300.0, 0.0], [0.0, 300.0], [-900.0, -901]]), torch.tensor([0, 0, 1]), 0.1),
         (3 * numbers(8, 53), torch.arange(8), 0.1),
     ],
 )

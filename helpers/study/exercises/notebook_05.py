@@ -1,7 +1,5 @@
 """Exercises of notebook 05, evaluation: how good a model is, and how sure one can be of it."""
 
-from math import sqrt
-
 import torch
 from torch import Tensor
 
@@ -32,6 +30,8 @@ from helpers.study.exercises.exercise import Exercise, Facts, Solution, exercise
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 1),
         (torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]), torch.tensor([0, 2]), 2),
         (numbers(50, 53), torch.arange(50), 5),
+        (100 + numbers(40, 6) / 100, torch.arange(40) % 6, 2),
+        (900 * numbers(7, 6), torch.tensor([0, 0, 0, 0, 1, 2, 3]), 3),
         (100 * numbers(6, 4), torch.arange(6) % 4, 4),
     ],
 )
@@ -74,6 +74,7 @@ def count_confusions(targets, predictions, num_classes):
         (torch.tensor([0]), torch.tensor([1]), 2),
         (torch.tensor([0, 0, 1]), torch.tensor([1, 1, 1]), 2),
         (torch.tensor([0, 1]), torch.tensor([0, 1]), 3),
+        (torch.arange(903) // 902, torch.arange(903) % 2, 2),
         (torch.arange(500) ** 2 % 53, torch.arange(500) ** 3 % 53, 53),
     ],
 )
@@ -81,21 +82,20 @@ def count_confusions(targets, predictions, num_classes):
 
 def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts:
     """What is asked of an interval; its ends hold some chance, less so their mean of 8 seeds."""
-    drawn = [
-        [float(end) for end in solution(values.clone(), repeats, seed)] for seed in (0, *range(8))
-    ]
+    given = values.clone()
+    drawn = [[float(end) for end in solution(given, repeats, seed)] for seed in (0, *range(8))]
     again, drawn = drawn[0], torch.tensor(drawn[1:], dtype=torch.float64)
-    spread = values.std(correction=0).item() / sqrt(len(values))  # Of a mean, its standard error.
-    low, high = ((drawn.mean(0) - values.mean()) / spread).tolist()
-    tail = (values.mean() - values.median()).abs() / spread > 1  # Skewed: the normal law is coarse.
+    few = len(values.unique()) < 9 or repeats < 9
+    spread = values.std(correction=0) / len(values) ** 0.5  # Of a mean, its standard error.
+    draws = torch.randint(len(values), (2000, len(values)), generator=torch.Generator())
+    right = values[draws].mean(1).quantile(torch.tensor([0.025, 0.975]))
+    right = drawn.mean() if repeats == 1 else right  # Then both ends are the one mean.
+    gaps = ((drawn.mean(0) - right) / spread).tolist()
     return {
-        "the lower end comes first": low <= high,
-        "lower end, in standard errors": -1.96 if abs(low + 1.96) < (0.4 if tail else 0.2) else low,
-        "upper end, in standard errors": 1.96
-        if abs(high - 1.96) < (0.5 if tail else 0.2)
-        else high,
+        "ends, in standard errors off": [gap if abs(gap) > 0.25 else 0.0 for gap in gaps],
         "the same seed gives the same ends": again == drawn[0].tolist(),
-        "another seed gives other ends": len(drawn.unique(dim=0)) > 4,
+        "another seed gives other ends": few or len(drawn.unique(dim=0)) > 4,
+        "values are as they were": torch.equal(given, values),
     }
 
 
@@ -121,9 +121,11 @@ def describe_interval(solution: Solution, values: Tensor, repeats: int) -> Facts
         , generator=generator =>
     """,
     cases=lambda: [
-        (numbers(60), 600),
-        (5 + 3 * numbers(200, seed=1), 400),
-        (numbers(80, seed=2).exp(), 600),
+        (numbers(20), 1),
+        (torch.tensor([0.0] * 9 + [1.0]), 200),
+        (numbers(60), 300),
+        (numbers(80, seed=2).exp(), 300),
+        (5 + 3 * numbers(200, seed=1), 200),
     ],
     run=describe_interval,
 )
@@ -172,6 +174,11 @@ def bootstrap_interval(values: Tensor, repeats: int, seed: int) -> tuple[float, 
             torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.24, 0.25, 0.26, 0.25], [0.5, 0.3, 0.1, 0.1]]),
             torch.tensor([1, 2, 0]),
             3,
+        ),
+        (
+            torch.linspace(0.5, 1, 40)[:, None] * torch.tensor([1, -1]) + torch.tensor([0, 1]),
+            torch.arange(40) // 5 % 2,
+            7,
         ),
         ((2 * numbers(300, 5)).softmax(1), torch.arange(300) % 5, 10),
         ((9 * numbers(200, 5)).softmax(1), (9 * numbers(200, 5)).argmax(1), 15),

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from helpers.study.exercises.exercise import Facts, Solution, exercise, fill, numbers, state_of
 
-TINY = {"fc": "test_resnet", "classifier": "test_efficientnet", "head": "test_vit"}
+TINY = {
+    "fc": "test_resnet",
+    "classifier": "test_efficientnet",
+    "head": "test_vit",
+    "head.fc": "test_convnext",
+}
 SIDE = 32  # pixels
 
 
@@ -23,20 +28,27 @@ def make_tiny(head: str) -> nn.Module:
     import timm  # Here, since it takes as long to import as all the rest, and few need it.
 
     size = {"img_size": SIDE} if head == "head" else {}
-    return timm.create_model(TINY[head], pretrained=False, num_classes=10, **size)
+    model = timm.create_model(TINY[head], pretrained=False, num_classes=10, **size).train()
+    model(numbers(8, 3, SIDE, SIDE))  # Batch norms have statistics from then on.
+    return model
 
 
 def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     model = tiny(head).train()
     before, modes = state_of(model)["weights"], [m.training for m in model.modules()]
+    images = numbers(8, 3, SIDE, SIDE)
+    seen = model.eval().forward_head(model.forward_features(images), pre_logits=True)
+    model.train()
     changed = solution(model, num_classes)
     modes = modes == [m.training for m in changed.modules()]
     after = changed.state_dict()
-    logits = changed.eval()(numbers(8, 3, SIDE, SIDE))
+    logits = changed.eval()(images)
+    sees = changed.forward_head(changed.forward_features(images), pre_logits=True)
     body = {name: value for name, value in before.items() if not name.startswith(f"{head}.")}
     return {
         "logits": tuple(logits.shape),
         "logits, no probabilities": bool((logits < 0).any()),
+        "what the head sees": sees.shape == seen.shape and torch.allclose(sees, seen),
         "parameters": sum(parameter.numel() for parameter in changed.parameters()),
         "all of them can learn": all(p.requires_grad for p in changed.parameters()),
         "the backbone kept its weights": all(
@@ -66,7 +78,7 @@ def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     A classifier returns logits: the softmax belongs to the loss.
         return model => return nn.Sequential(model, nn.Softmax(1))
     """,
-    cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10)],
+    cases=lambda: [("classifier", 53), ("head", 7), ("fc", 10), ("head.fc", 5)],
     run=describe_head,
 )
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
@@ -77,8 +89,10 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
 
 def describe_freeze(solution: Solution, head: str) -> Facts:
     """What training steps move."""
-    model = solution(tiny(head).train())
+    given = tiny(head).train()
+    weights, model = state_of(given)["weights"], solution(given)
     before = state_of(model)["weights"]
+    kept = all(torch.equal(weights[n], before[n]) for n in weights if n in before)
     for step in range(2):
         logits = model(numbers(4, 3, SIDE, SIDE, seed=step))
         moving = [p for p in model.parameters() if p.requires_grad]
@@ -93,6 +107,7 @@ def describe_freeze(solution: Solution, head: str) -> Facts:
         "backbone weights that moved": any(not name.startswith(head) for name in learned),
         "batch-norm statistics that moved": any("running" in name for name in moved),
         "it still answers": tuple(logits.shape),
+        "the same model, with its weights": kept and model is given,
     }
 
 
@@ -125,15 +140,15 @@ def freeze_backbone(model: nn.Module) -> nn.Module:
 
 
 def describe_groups(solution: Solution, weight_decay: float, frozen: bool) -> Facts:
-    norm, conv = nn.BatchNorm2d(4), nn.Conv2d(3, 4, 1)
-    model = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(4, 5), nn.LayerNorm(5))
+    conv, last = nn.Conv2d(3, 4, 1), nn.Linear(5, 1)
+    layers = conv, nn.BatchNorm2d(4), nn.Conv1d(2, 2, 3), nn.LayerNorm(5), nn.Embedding(3, 2), last
+    model = nn.Sequential(*layers, last)  # A layer may be used twice.
     conv.requires_grad_(not frozen)
-    optimizer = torch.optim.SGD(solution(model, weight_decay), lr=0.1)
-    decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    return {
-        name: decay.get(parameter, "in no group") if parameter.requires_grad else "frozen"
-        for name, parameter in model.named_parameters()
-    }
+    decays = {parameter: [] for parameter in model.parameters()}
+    for group in solution(model, weight_decay):
+        for parameter in group["params"]:
+            decays[parameter].append(group["weight_decay"])
+    return {name: decays[parameter] for name, parameter in model.named_parameters()}
 
 
 @exercise(
@@ -175,11 +190,15 @@ def two_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]
 
 
 def describe_cam(solution: Solution, count: int, width: int, sides: tuple[int, int]) -> Facts:
-    conv, last = nn.Conv2d(3, width, 3, padding=1), nn.Linear(4 * width, 5)
+    conv, last = nn.Conv2d(3, width, 3, 2, 1), nn.Linear(4 * width, 5)
     pool = nn.AdaptiveAvgPool2d(2)
-    model = fill(nn.Sequential(conv, nn.Tanh(), pool, nn.Flatten(), last))
-    heat = solution(model, numbers(count, 3, *sides), torch.arange(count) % 5, conv)
-    return {"heat": heat.detach(), **state_of(model)}
+    model = fill(nn.Sequential(conv, nn.Tanh(), pool, nn.Flatten(), last)).train()
+    conv.eval().bias.requires_grad_(False)
+    last.weight.data[0] = 0  # Nothing speaks for class 0.
+    images = numbers(count, 3, *sides) * torch.linspace(0.1, 1, count)[:, None, None, None]
+    model(images).sum().backward()
+    heat = solution(model, images, (torch.arange(count) + 1) % 5, conv)
+    return {"heat": heat.detach(), "images": state_of(images), **state_of(model)}
 
 
 @exercise(

@@ -131,7 +131,7 @@ def describe_dropping(solution: Solution, shape: tuple[int, ...], p: float) -> F
     In evaluation nothing is dropped.
         if not training: => if False:
     """,
-    cases=lambda: [((4, 3), 0.0), ((4000, 3), 0.2), ((4000, 2, 2, 2), 0.4)],
+    cases=lambda: [((4, 3), 0.0), ((4000, 3), 0.05), ((4000, 3), 0.25), ((4000, 2, 2, 2), 0.4)],
     run=describe_dropping,
 )
 def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
