@@ -24,13 +24,13 @@ def blank(number: int, arguments: str) -> str:
 
 
 class TinyModel(nn.Module):
-    """What the judge trains: a body, with batch norm and dropout, and a head."""
+    """What the judge trains: pictures (B, 3, 4, 4), a body with batch norm and dropout, a head."""
 
-    def __init__(self, inputs: int = 4, classes: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        layers = [nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)]
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(8, classes)
+        layers = [nn.Conv2d(3, 8, 2, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)]
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(32, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
@@ -38,12 +38,15 @@ class TinyModel(nn.Module):
 
 def some_batches(*sizes: int) -> Batches:
     """Batches of these sizes for `TinyModel`."""
-    return [(numbers(n, 4, seed=i), torch.arange(n) % 3) for i, n in enumerate(sizes)]
+    return [(numbers(n, 3, 4, 4, seed=i), torch.arange(n) % 3) for i, n in enumerate(sizes)]
 
 
-def describe_training(program: Solution, sizes: Sequence[int], *more: int) -> Facts:
+def describe_training(
+    program: Solution, sizes: Sequence[int], *more: int, logits: float = 1.0
+) -> Facts:
     """The losses of a training, what they hold on to, and the model that it ends with."""
     model = TinyModel()
+    model.head.weight.data *= logits
     losses = program(model, some_batches(*sizes), *more)
     state = state_of(model)
     return {
@@ -117,8 +120,8 @@ def mended_1(model: nn.Module, batches: Batches) -> list[float]:
     loss = => probabilities = model(images).softmax(dim=1)¶loss =
     F.cross_entropy(model(images), targets) => F.cross_entropy(probabilities, targets)
     """,
-    cases=lambda: TRAININGS,
-    run=describe_training,
+    cases=lambda: [(sizes, 1.0) for (sizes,) in TRAININGS] + [((6,), 300.0)],
+    run=lambda program, sizes, logits=1.0: describe_training(program, sizes, logits=logits),
 )
 def mended_2(model: nn.Module, batches: Batches) -> list[float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -141,7 +144,9 @@ def describe_evaluation(program: Solution, *sizes: int) -> Facts:
     accuracy = program(model, some_batches(*sizes))
     after = model.state_dict()
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    return {"accuracy": accuracy, "what measuring has changed": moved}
+    program(model.eval(), some_batches(*sizes))
+    found = {"accuracy": accuracy, "what measuring has changed": moved}
+    return found | {"an evaluation mode is left on": not model.training}
 
 
 @exercise(
@@ -161,6 +166,8 @@ def describe_evaluation(program: Solution, *sizes: int) -> Facts:
         model.eval() =>
         .sum().item() => .float().mean().item()
         count += len(targets) => count += 1
+    A model that was in evaluation mode already is left in training now.
+        return correct / count => model.train()¶return correct / count
     """,
     name="program_3",
     stub=blank(3, "model, batches"),
@@ -212,16 +219,18 @@ def mended_4(model: nn.Module, batches: Batches) -> float:
 def describe_batches(program: Solution, count: int, size: int) -> Facts:
     """What is asked of shuffled batches, as facts that hold or do not."""
     targets = torch.arange(count)
-    given = 10.0 * targets[:, None]
+    given = 10.0 * targets.view(-1, 1, 1, 1) + torch.arange(3)
     drawn = [list(program(given, targets, size)) for _ in range(8)]
-    images = torch.cat([image for image, _ in drawn[0]]).flatten()
+    images = torch.cat([image for image, _ in drawn[0]])
     orders = [torch.cat([label for _, label in batches]) for batches in drawn]
     return {
         "sizes": [len(label) for _, label in drawn[0]],
-        "each picture has its own target": torch.equal(images, 10.0 * orders[0]),
+        "each picture has its own target": torch.equal(images, given[orders[0]]),
         "each picture comes once": orders[0].sort().values.tolist() == list(range(count)),
         "the order is random": len({tuple(order.tolist()) for order in orders}) > 6,
         "every place sees others": len({int(order[0]) for order in orders}) > 2,
+        "every batch sees others": size >= count
+        or len({int(i) for order in orders for i in order[:size]}) > size,
         "what was given": state_of([given, targets]),
     }
 
@@ -264,7 +273,7 @@ def describe_inputs(program: Solution, count: int) -> Facts:
     model, seen = TinyModel(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
     generator = torch.Generator().manual_seed(count)
-    pixels = torch.randint(256, (count, 4), dtype=torch.uint8, generator=generator)
+    pixels = torch.randint(256, (count, 3, 4, 4), dtype=torch.uint8, generator=generator)
     before = pixels.clone()
     accuracy = program(model, pixels, torch.arange(count) % 3)
     kept = torch.equal(pixels, before)
@@ -306,7 +315,7 @@ def mended_6(model: nn.Module, pixels: Tensor, targets: Tensor) -> float:
 
 def describe_new_head(program: Solution, classes: int) -> Facts:
     """What two steps move, and how far: by the gradients, with momentum."""
-    model = TinyModel(classes=3)
+    model = TinyModel()
     body = state_of(model.body)["weights"]
     optimizer = program(model, classes)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -320,12 +329,13 @@ def describe_new_head(program: Solution, classes: int) -> Facts:
         pairs = zip(before.named_parameters(), model.parameters(), strict=True)
         far |= {f"step {step + 1}, {n}": (new - old).mean() for (n, old), new in pairs}
     return {
-        "classes": model(numbers(2, 4)).shape[1],
+        "classes": model(numbers(2, 3, 4, 4)).shape[1],
         "the body was kept": kept,
         "parameters that the optimizer does not hold": [
             name for name, parameter in model.named_parameters() if id(parameter) not in held
         ],
         "kind": isinstance(optimizer, Optimizer),
+        "what is trained": state_of(model)["trained"],
         **far,
     }
 
@@ -403,17 +413,20 @@ def mended_8(model: nn.Module, batches: Batches, epochs: int) -> list[float]:
 
 def describe_leak(program: Solution, count: int) -> Facts:
     """Which pictures stand on which side; a picture is known by the shape of its light."""
-    images = torch.stack([torch.ones(count), torch.arange(1.0, count + 1)], dim=1)
+    images = torch.stack([torch.ones(count), torch.arange(1.0, count + 1)], dim=1)[..., None, None]
     drawn = [program(images.clone(), torch.arange(count)) for _ in range(6)]
     (train, train_targets), (test, test_targets) = drawn[0]
-    sides = [(pair[:, 1] / pair[:, 0] - 1).round().long() for pair in (train, test)]
+    sides = [(pair[:, 1] / pair[:, 0] - 1).round().long().flatten() for pair in (train, test)]
+    lights = test[:, 0].flatten().sort().values
+    if lights.tolist() == torch.tensor([0.7, 1.0, 1.3]).repeat_interleave(len(test) // 3).tolist():
+        lights = torch.ones(len(test) // 3)  # They may come in all three lights, too.
     return {
         "pictures on both sides": bool(set(sides[0].tolist()) & set(sides[1].tolist())),
         "pictures on neither side": len(set(range(count)) - set(torch.cat(sides).tolist())),
         "different pictures to test on": len(sides[1].unique()),
         "training pictures, copies included": len(train),
-        "their lights": train[:, 0].sort().values,
-        "light of the test pictures": test[:, 0],
+        "their lights": train[:, 0].flatten().sort().values,
+        "lights of the test pictures": lights,
         "each has its own target": torch.equal(sides[0], train_targets)
         and torch.equal(sides[1], test_targets),
         "the split is random": len({tuple(sorted(test[1].tolist())) for _, test in drawn}) > 4,
