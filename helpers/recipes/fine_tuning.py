@@ -11,7 +11,7 @@ from helpers.data.seeding import seed_everything
 from helpers.models.groups import parameter_groups
 from helpers.models.pretrained import create_pretrained
 from helpers.recipes.trained import Trained, judge
-from helpers.training.callbacks import ExponentialMovingAverage, Schedule
+from helpers.training.callbacks import ExponentialMovingAverage, KeepBest, Schedule
 from helpers.training.checkpoints import Checkpoint
 from helpers.training.loop import fit
 from helpers.training.losses import cross_entropy
@@ -61,7 +61,8 @@ def fine_tune(
     optimizer = AdamW(groups, betas=(0.9, 0.99))
     rates, steps = [group["lr"] for group in groups], len(sizes) * len(loaders.train)
     cycle = OneCycleLR(optimizer, rates, steps, pct_start=0.25, cycle_momentum=False)
-    parts = [Schedule(cycle), ExponentialMovingAverage(model, decay=0.99)]
+    average = ExponentialMovingAverage(model, decay=0.99)
+    parts = [Schedule(cycle), average, KeepBest(None)]  # No epoch is chosen.
     if checkpoint is not None:
         parts.append(Checkpoint(checkpoint, every=100, resume=True))
     history = fit(

@@ -18,7 +18,7 @@ from helpers.data.seeding import seed_everything
 from helpers.data.source import deck_folder
 from helpers.models.cnn import CardCNN
 from helpers.recipes.trained import Trained, judge
-from helpers.training.callbacks import Schedule
+from helpers.training.callbacks import KeepBest, Schedule
 from helpers.training.checkpoints import Checkpoint
 from helpers.training.loop import fit
 from helpers.training.machine import pick_device
@@ -45,7 +45,7 @@ def train_from_scratch(
     the training, the more has to be in its way, so that it does not learn its pictures by heart.
 
     Args:
-        root: a data folder; its train split is learned, its valid split chooses the best epoch.
+        root: a data folder; train is learned, and valid measured after each epoch.
         sizes: the pictures' side in each epoch.
         augment: what is done to the pictures, at random.
         cut_mix: the probability that a batch is cut and mixed.
@@ -77,7 +77,7 @@ def train_from_scratch(
     steps = len(sizes) * len(train)
     cycle = OneCycleLR(optimizer, rates, steps, pct_start=0.25, cycle_momentum=False)
     train = CutMixBatches(train, 53, cut_mix) if cut_mix else train
-    parts = [Schedule(cycle)]
+    parts = [Schedule(cycle), KeepBest(None)]  # No epoch is chosen by what is reported.
     if checkpoint is not None:
         parts.append(Checkpoint(checkpoint, every=100, resume=True))
     history = fit(
@@ -107,7 +107,7 @@ def train_on_drawings(
 ) -> Trained:
     """Train CardCNN on nothing but drawings, and measure it on photographs.
 
-    The photographs neither train it nor choose its epoch. What it learns from looks as a finder of
+    The photographs do not train it. What it learns from looks as a finder of
     cards would cut it out: with a blur, a cut edge or a covered corner, now and then.
 
     Args:

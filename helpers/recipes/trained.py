@@ -15,7 +15,7 @@ class Trained:
     """A trained model, how it got there, and how good it is.
 
     Attributes:
-        model: with its best weights.
+        model: with its last weights, averaged where the recipe averages.
         history: of all epochs.
         numbers: a row for valid and one for test: `accuracy`, `low` and `high` (its 95% interval),
             `correct` and `count`.
