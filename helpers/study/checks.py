@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -180,7 +180,7 @@ def _try(
     With `right` it is that of a right attempt, and without the judge's own cases that do not apply.
     """
     outcomes: dict[str, Outcome] = {}
-    end = perf_counter() + exercise.seconds
+    end = thread_time() + exercise.seconds
     for label, (case, arguments) in _cases(exercise).items():
         if only is not None and label not in only:
             continue
@@ -193,14 +193,14 @@ def _try(
             if right and exercise.expected:
                 made = Outcome(exercise.expected(*arguments))
             else:
-                made = run(max(end - perf_counter(), 1e-3), case, attempt, *arguments)
+                made = run(max(end - thread_time(), 1e-3), case, attempt, *arguments)
         if right and label in OWN and (made.error or made.value is None):
             continue
         outcomes[label] = made
         if isinstance(made.error, TooLong):
             break
-        if perf_counter() > end:  # It was not stopped, since it was importing.
-            end = perf_counter() + exercise.seconds
+        if thread_time() > end:  # It was not stopped, since it was importing.
+            end = thread_time() + exercise.seconds
     return outcomes
 
 

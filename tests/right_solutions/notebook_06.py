@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 def replace_head_by_name(model: nn.Module, num_classes: int) -> nn.Module:
     name = model.pretrained_cfg["classifier"]
-    setattr(model, name, nn.Linear(model.get_submodule(name).in_features, num_classes))
+    last = nn.Linear(model.get_submodule(name).in_features, num_classes)
+    model.set_submodule(name, last)
     return model
 
 

@@ -43,7 +43,7 @@ def describe_head(solution: Solution, head: str, num_classes: int) -> Facts:
     modes = modes == [m.training for m in changed.modules()]
     after = changed.state_dict()
     logits = changed.eval()(images)
-    sees = changed.forward_head(changed.forward_features(images), pre_logits=True)
+    sees = model.eval().forward_head(model.forward_features(images), pre_logits=True)
     body = {name: value for name, value in before.items() if not name.startswith(f"{head}.")}
     return {
         "logits": tuple(logits.shape),
