@@ -78,7 +78,7 @@ class Counting:
 def make_study(train: Counting) -> Study:
     arms = {("short", "A"): {"best": 0.1, "rates": [0.05, 0.1, 0.2]}}
     arms |= {("short", "B"): {"best": 0.3, "rates": [0.1, 0.2]}}
-    return Study("try", "Which?", train, arms | {("long", "A"): {"best": 0.0, "seeds": 1}})
+    return Study("try", "Which?", train, arms | {("1,600 steps", "A"): {"best": 0.0, "seeds": 1}})
 
 
 def test_a_study_broken_off_goes_on(tmp_path):
@@ -106,7 +106,7 @@ def test_rates_are_chosen_with_seeds_that_are_not_reported(tmp_path):
     assert set(report["count"]) == {40}  # and valid and test.
     best = report.groupby(["setting", "arm"])["rate"].unique().map(list).to_dict()
     # The best of B lay at the end of its rates, so further ones were tried: 0.4, and 0.8.
-    assert best == {("short", "A"): [0.1], ("short", "B"): [0.2], ("long", "A"): [0.0]}
+    assert best == {("short", "A"): [0.1], ("short", "B"): [0.2], ("1,600 steps", "A"): [0.0]}
     assert rates[rates["arm"] == "B"]["rate"].tolist() == [0.1, 0.2, 0.4]
 
 

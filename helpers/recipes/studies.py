@@ -233,7 +233,7 @@ def train_on_both(seed: int, rate: float, drawn: int, steps: int, pictures: str)
     return model, loaders
 
 
-WAYS = {"photographs": (0, 400), "drawn, then photographs": (260, 140)}
+WAYS = {"photographs": (0, 400), "drawings first": (260, 140)}
 drawn = Study(
     "drawings",
     "What are drawings worth on photographs, in 400 steps, by photographs a class?",

@@ -90,7 +90,8 @@ def run_study(study: Study, folder: str | Path | None = None) -> pd.DataFrame:
             numbers = [round(found[name], 6) for name in ("accuracy", "loss", "count")]
             row = [*key, *numbers, round(perf_counter() - start, 1)]
             known[key] = dict(zip(COLUMNS, row, strict=True))
-            write(file, file.read_text(encoding="utf-8") + ",".join(map(str, row)) + "\n")
+            line = pd.DataFrame([row]).to_csv(header=False, index=False)  # Which quotes a comma.
+            write(file, file.read_text(encoding="utf-8") + line)
         bar.update()
         return known[key]["accuracy"]
 
