@@ -13,13 +13,13 @@ class PlainMomentum(Optimizer):
 
     def __init__(self, params: Iterable, lr: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.velocity: dict[Tensor, Tensor] = {}
 
     def step(self) -> None:
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
-                self.velocity[p] = group["momentum"] * self.velocity.get(p, 0) + p.grad
-                p.data = p.data - group["lr"] * self.velocity[p]
+                velocity = group["momentum"] * self.state[p].get("velocity", 0) + p.grad
+                self.state[p]["velocity"] = velocity
+                p.data = p.data - group["lr"] * velocity
 
 
 class PlainAdam(Optimizer):

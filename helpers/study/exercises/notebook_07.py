@@ -11,25 +11,32 @@ from helpers.training.optimizers import SGD, Adam, clip_gradients
 
 
 def describe_optimizer(build: Solution, steps: int, missing: bool, settings: Facts) -> Facts:
-    """Where three tensors in two groups, each with its settings, are while the rates move."""
-    first, *others = (nn.Parameter(numbers(*shape)) for shape in ((), (3,), (2, 2)))
+    """Where tensors in two groups, each with its settings, are while rates move, over a break."""
+    first, *others = (nn.Parameter(numbers(*shape)) for shape in ((), (3,), (3,), (2, 2)))
     own = {"lr": 0.3, "momentum": 0.6, "betas": (0.7, 0.95), "eps": 1e-2}
     own = {name: value for name, value in own.items() if name in settings}
-    optimizer = build([{"params": [first]}, {"params": others, **own}], **settings)
+    groups = {"params": [first]}, {"params": others, **own}
+    optimizer = build([{**group} for group in groups], **settings)
     places, kept, gradients = [], True, {p: torch.zeros_like(p) for p in (first, *others)}
     for step in range(steps):
         for number, (parameter, gradient) in enumerate(gradients.items()):
             # In the same memory, as zero_grad(set_to_none=False) leaves it.
-            gradient.copy_(numbers(*parameter.shape, seed=10 * step + number))
+            gradient.copy_(numbers(*parameter.shape, seed=10 * step + number) * (step % 4 != 1))
             parameter.grad = gradient
         if missing and step % 2 == 0:
-            others[-1].grad = None
+            others[0].grad = None
         given = [parameter.grad for parameter in gradients]
+        if step == 1:  # As from a file.
+            saved, optimizer = optimizer, build([{**group} for group in groups], **settings)
+            optimizer.load_state_dict(saved.state_dict())
         optimizer.step()
         kept &= all(p.grad is grad for p, grad in zip(gradients, given, strict=True))
         optimizer.param_groups[1]["lr"] *= 0.7
         places.append([parameter.detach().clone() for parameter in gradients])
-    expected = [numbers(*p.shape, seed=10 * (steps - 1) + n) for n, p in enumerate(gradients)]
+    moving = (steps - 1) % 4 != 1
+    expected = [
+        numbers(*p.shape, seed=10 * (steps - 1) + n) * moving for n, p in enumerate(gradients)
+    ]
     pairs = zip(gradients.values(), expected, strict=True)
     return {
         "weights after each step": places,
@@ -59,15 +66,17 @@ SGD_MOMENTUM = Exercise(
     """,
     name="sgd",
     reference=SGD,
-    stub="""
+    stub='''
 class MomentumSGD(torch.optim.Optimizer):
+    """What is remembered stands in self.state, so that state_dict() holds it."""
+
     def __init__(self, params, lr, momentum):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self):
         raise NotImplementedError
-""",
+''',
     cases=lambda: [
         (1, False, {"lr": 0.1, "momentum": 0.9}),
         (2, False, {"lr": 0.1, "momentum": 0.5}),
@@ -103,15 +112,17 @@ ADAM = Exercise(
     """,
     name="adam",
     reference=Adam,
-    stub="""
+    stub='''
 class MyAdam(torch.optim.Optimizer):
+    """What is remembered stands in self.state, so that state_dict() holds it."""
+
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
     def step(self):
         raise NotImplementedError
-""",
+''',
     cases=lambda: [
         (1, False, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-3}),
         (3, False, {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-1}),
@@ -171,6 +182,7 @@ def clip(parameters, max_norm):
     cases=lambda: [
         ([torch.tensor([3.0, 4.0])], 1.0, False),
         ([torch.tensor([0.3, 0.4])], 1.0, False),
+        ([torch.tensor([0.3, 0.4])], 0.3, False),
         ([torch.tensor([3.0]), torch.tensor([0.0, 4.0])], 2.0, False),
         ([torch.tensor([3.0]), None, 2 * numbers(2, 3)], 0.5, True),
         ([torch.zeros(2), torch.zeros(3)], 1.0, True),
