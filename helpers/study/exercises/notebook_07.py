@@ -66,15 +66,17 @@ SGD_MOMENTUM = Exercise(
     """,
     name="sgd",
     reference=SGD,
-    stub="""
+    stub='''
 class MomentumSGD(torch.optim.Optimizer):
+    """What is remembered stands in self.state, so that state_dict() holds it."""
+
     def __init__(self, params, lr, momentum):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self):
         raise NotImplementedError
-""",
+''',
     cases=lambda: [
         (1, False, {"lr": 0.1, "momentum": 0.9}),
         (2, False, {"lr": 0.1, "momentum": 0.5}),
@@ -110,15 +112,17 @@ ADAM = Exercise(
     """,
     name="adam",
     reference=Adam,
-    stub="""
+    stub='''
 class MyAdam(torch.optim.Optimizer):
+    """What is remembered stands in self.state, so that state_dict() holds it."""
+
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
     def step(self):
         raise NotImplementedError
-""",
+''',
     cases=lambda: [
         (1, False, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-3}),
         (3, False, {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-1}),

@@ -65,9 +65,10 @@ def cosine(step: int, steps: int, low: float) -> float:
 
 
 def describe_rates(solution: Solution, *arguments: Any) -> Facts:
-    """The rates, and their logarithms, for next to 0 all rates are alike."""
+    """The rates, their logarithms, for next to 0 all rates are alike, and the losses afterwards."""
     rates = [float(rate) for rate in solution(*arguments)]
-    return {"": rates, "logarithms": [math.log(rate) if rate > 0 else None for rate in rates]}
+    logarithms = [math.log(rate) if rate > 0 else None for rate in rates]
+    return {"": rates, "logarithms": logarithms, "losses": arguments[0]}
 
 
 @exercise(
@@ -95,7 +96,7 @@ def describe_rates(solution: Solution, *arguments: Any) -> Facts:
     cases=lambda: [
         ([3.0, 2.0, 2.0], 1.0, 0.5, 0),
         ([1.0] * 6, 1.0, 0.1, 1),
-        ([2.0, 5.0, 4.0, 3.0, 3.0], 1.0, 0.5, 1),
+        ([0.0, 3.0, 2.0, 1.0, 1.0], 1.0, 0.5, 1),
         ([4.0, 5.0, 3.0, 5.0, 5.0, 2.0, 2.5], 0.1, 0.5, 1),
         ([1.0, 0.99995, 0.9999, 0.99985, 0.9998], 1.0, 0.5, 1),
         ([-1.0, -2.0, -2.0, -2.0, -2.00001, -2.0, -2.0, -2.0], 1.0, 0.5, 2),
