@@ -71,14 +71,19 @@ def linear_backward(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor
 
 def describe_function(solution: type, *shape: int) -> Facts:
     """Forward and backward, for gradients that are no ones, and at 0 itself."""
-    x = numbers(*shape)
+    x = 9 * numbers(*shape) ** 3
     x.flatten()[0] = 0
-    leaf = x.clone().requires_grad_()
-    out = solution.apply(leaf * 1)
-    (gradient,) = torch.autograd.grad(out, leaf, numbers(*shape, seed=1), retain_graph=True)
-    (again,) = torch.autograd.grad(out, leaf, numbers(*shape, seed=2))
+    leaf, wave = x.double().requires_grad_(), numbers(*shape, seed=1).double()
+    given = leaf * 1
+    out = solution.apply(given)
+    solution.apply(-given)  # Used twice before the way back, each use keeps its own.
+    (gradient,) = torch.autograd.grad(out, leaf, wave, retain_graph=True)
+    (again,) = torch.autograd.grad(out, leaf, numbers(*shape, seed=2).double())
     function = issubclass(solution, torch.autograd.Function)
-    return {"out": out.detach(), "gradient": gradient, "once more": again, "a Function": function}
+    given = leaf if out is given else given  # In place, and said so by mark_dirty.
+    kept = {"what was given": given.detach(), "the gradient that came in": wave}
+    found = {"out": out.detach(), "gradient": gradient, "once more": again, "a Function": function}
+    return found | kept
 
 
 @exercise(
@@ -112,6 +117,7 @@ class Relu(torch.autograd.Function):
     def backward(ctx, gradient):
         raise NotImplementedError
 ''',
+    dtypes=True,
     cases=lambda: [(3,), (2, 3), (2, 2, 4)],
     run=describe_function,
 )
@@ -135,7 +141,7 @@ class Relu(torch.autograd.Function):
 def describe_activation(build: Solution, channels: int, *sides: int) -> Facts:
     """Its parameter, what it does, and what flows back to both."""
     module = build(channels)
-    parameters = [parameter.detach().clone() for parameter in module.parameters()]
+    parameters = {name: value.detach().clone() for name, value in module.named_parameters()}
     fill(module)
     x = numbers(3, channels, *sides).requires_grad_()
     out = module(x)
@@ -215,7 +221,7 @@ class LearnedRelu(nn.Module):
     cases=lambda: [
         (torch.tensor([[1.0, 2.0, 3.0]]), 1),
         (numbers(3, 3), 0),
-        (torch.tensor([[1e4, 1e4 - 1, 0.0], [-1e4, -1e4, -1e4 + 2]]), -1),
+        (torch.tensor([[1e4, 9950.0, 0.0], [-1e4, -1e4, -9950.0]]), -1),
         (numbers(2, 3, 4), 1),
     ],
 )
@@ -248,7 +254,7 @@ def softmax(x: Tensor, dim: int) -> Tensor:
         (torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0])),
         (numbers(4, 4), torch.tensor([3, 0, 1, 1])),
         (torch.tensor([[0.0, -200.0]]), torch.tensor([1])),
-        (torch.tensor([[1e4, 0.0], [-1e4, 1e4]]), torch.tensor([1, 1])),
+        (torch.tensor([[1e4, 0.0], [-1e4, 1 - 1e4]]), torch.tensor([1, 1])),
         (3 * numbers(6, 53), torch.arange(6)),
     ],
 )
@@ -282,6 +288,8 @@ def describe_dropout(solution: Solution, p: float, *shape: int) -> Facts:
         "rows are independent": near((rows[1:] * rows[:-1]).mean(), p * p),
         "the gradient is that of what was done": torch.equal(gradient, first.detach()),
         "another call drops others": p == 0 or not torch.equal(first, second),
+        "how many varies": p == 0
+        or len({len(solution(x, p, True).nonzero()) for _ in range(9)}) > 1,
         "in evaluation nothing changes": torch.equal(solution(x, p, False), x),
     }
 
@@ -304,7 +312,7 @@ def describe_dropout(solution: Solution, p: float, *shape: int) -> Facts:
     The same random number for every row is no independence.
         torch.rand_like(x) => torch.rand_like(x[0])
     """,
-    cases=lambda: [(0.0, 4, 5), (0.2, 100, 60), (0.5, 40, 3, 50)],
+    cases=lambda: [(0.0, 4, 5), (0.995, 200, 200), (0.2, 100, 60), (0.5, 40, 3, 50)],
     run=describe_dropout,
 )
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -342,7 +350,12 @@ def some_norm(*shape: int, eps: float = 1e-5, far: float = 0.0) -> tuple[Tensor,
         return (x - mean) / => return x /
     """,
     doubles=True,
-    cases=lambda: [some_norm(1, 3), some_norm(4, 4), some_norm(2, 3, 5, eps=0.1, far=10.0)],
+    cases=lambda: [
+        some_norm(1, 3),
+        some_norm(4, 4),
+        (torch.tensor([[300.1, 301.3, 302.2, 305.7]]), *some_norm(1, 4)[1:]),
+        some_norm(2, 3, 5, eps=0.1, far=10.0),
+    ],
 )
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalise each vector of the last dimension, (..., D), then times weight, plus bias, (D,)."""
@@ -371,6 +384,7 @@ POOLED = [((1, 1, 2, 2), 2), ((1, 2, 4, 6), 2), ((2, 1, 7, 5), 2), ((1, 3, 9, 6)
     Numbers may all be negative: there is no zero among them.
         .amax((3, 5)) => .amax((3, 5)).relu()
     """,
+    doubles=True,
     cases=lambda: [(numbers(*shape) - 2, size) for shape, size in POOLED],
 )
 def max_pool(x: Tensor, size: int) -> Tensor:
@@ -400,6 +414,7 @@ def max_pool(x: Tensor, size: int) -> Tensor:
         unflatten(3, (width, size)).unflatten(2, (height, size))
             => reshape(*x.shape[:2], size, height, size, width).permute(0, 1, 3, 2, 5, 4)
     """,
+    doubles=True,
     cases=lambda: [(numbers(*shape), size) for shape, size in POOLED],
 )
 def average_pool(x: Tensor, size: int) -> Tensor:
@@ -429,7 +444,7 @@ def average_pool(x: Tensor, size: int) -> Tensor:
         torch.erf(x / math.sqrt(2)) => torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     """,
     doubles=True,
-    cases=lambda: [(torch.tensor([-1.0, 0.0, 1.0]),), (3 * numbers(4, 5),), (torch.tensor([9e3]),)],
+    cases=lambda: [(torch.tensor([-1.0, 0.0, 1.0]),), (torch.tensor([9e3]),), (3 * numbers(4, 5),)],
 )
 def gelu(x: Tensor) -> Tensor:
     """x times the share of the normal distribution below it, exactly (arXiv:1606.08415)."""
@@ -437,7 +452,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def describe_filling(solution: Solution, *shape: int) -> Facts:
-    weight, other = (nn.Parameter(torch.zeros(shape)) for _ in range(2))
+    weight, other = (nn.Parameter(torch.ones(shape)) for _ in range(2))
     solution(weight)
     solution(other)
     count, wanted = weight.numel(), math.sqrt(2 / weight[0].numel())
@@ -473,7 +488,7 @@ def describe_filling(solution: Solution, *shape: int) -> Facts:
         weight.normal_(std=math.sqrt(2 / weight[0].numel()))
             => weight.uniform_(-1, 1).mul_(math.sqrt(6 / weight[0].numel()))
     """,
-    cases=lambda: [(200, 50), (64, 16, 3, 3), (30, 400)],
+    cases=lambda: [(200, 50), (64, 16, 5, 2), (30, 400)],
     run=describe_filling,
 )
 def kaiming_normal(weight: Tensor) -> None:
@@ -489,13 +504,14 @@ def describe_block(build: Solution, *arguments: int) -> Facts:
     """What a module does to pictures in both modes, whatever its layers are called."""
     module = fill(build(*arguments))
     images = numbers(2, arguments[0], 6, 5)
-    images = torch.cat([images, 2 - images, images - 2]).requires_grad_()
+    images = torch.cat([images, 9 - images, images - 9]).requires_grad_()
     output = module(images)
     (gradient,) = torch.autograd.grad(output.square().sum(), images)
     return {
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "output": output.detach(),
         "gradient of the input": gradient,
+        "output of one picture alone": module(images[-1:]).detach(),
         "output in training": module.train()(images).detach(),
         "hooks": state_of(module)["hooks"][:1],
     }
