@@ -127,7 +127,7 @@ def test_passing_says_what_was_tried_and_the_time():
 def test_in_a_notebook_it_is_a_table_with_a_row_a_case():
     edited = edit(EXERCISES["output_size"].reference, "2 * padding => padding")
     page = check("output_size", edited)._repr_html_()
-    assert page.count("<tr>") == len(EXERCISES["output_size"].cases())
+    assert page.count("<tr>") == len(EXERCISES["output_size"].cases()) + 1  # And the seeds.
     assert 0 < page.count("✗") < page.count("<tr>") == page.count("✗") + page.count("✓")
     assert "3, expected 4" in page
     assert check("output_size", ...)._repr_html_() is None
