@@ -33,7 +33,7 @@ from helpers.study.exercises.exercise import (
         - kernel => - 1
     """,
     name="output_size",
-    cases=lambda: [(3, 3, 1, 0), (6, 2, 1, 0), (4, 1, 3, 2), (5, 2, 2, 0), (65, 7, 4, 3)],
+    cases=lambda: [(3, 3, 1, 0), (4, 3, 1, 1), (6, 2, 1, 0), (4, 1, 3, 2), (68, 7, 4, 3)],
 )
 def side_after(size: int, kernel: int, stride: int, padding: int) -> int:
     """Side of the output of a convolution or a pooling: an int."""
