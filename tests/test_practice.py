@@ -226,7 +226,7 @@ def test_a_question_is_asked_up_to_where_one_has_come(offered):
 
 def test_an_answer_is_shown_and_then_noted_once(offered):
     assert "No question waits" in reveal().data
-    practice(now=NOW)
+    assert "run `reveal()`, which is in `helpers.study`" in practice(now=NOW).data
     first = read_questions()[0]
     shown = reveal().data
     assert first.answer in shown

@@ -124,7 +124,8 @@ def practice(minutes: int = 30, *, now: datetime | None = None) -> Said:
     reached = max((EXERCISES[n].notebook for n in [*tried, *chosen] if n in EXERCISES), default="")
     if question := choose_question(reached, entries, now):
         write(Entry(now, question.name, "question", "asked"))
-        text += f"\n\n**{question.text}** Say it in a sentence, then run `reveal()`."
+        text += f"\n\n**{question.text}** Say it in a sentence, then run `reveal()`,"
+        text += " which is in `helpers.study` too."
     for name in chosen[:1]:
         text += f"\n\n{put_blank(EXERCISES[name], now)}"
     return say(text)
