@@ -161,7 +161,9 @@ augmentation = Study(
     train_augmented,
     {("400 steps", name): {"augment": augment}
      for name, augment in zip(["none", *STEPS], ALL_STEPS, strict=True)}
-    | {("400 steps", "+ CutMix"): {"augment": ALL_STEPS[-1], "cut_mix": 0.5}},
+    | {("400 steps", "+ CutMix"): {"augment": ALL_STEPS[-1], "cut_mix": 0.5}}
+    | {("1600 steps", name): {"augment": augment, "steps": 1600}
+       for name, augment in (("none", NONE), ("+ erase", ALL_STEPS[-1]))},
 )  # fmt: skip
 
 
