@@ -2,6 +2,8 @@
 
 from random import Random
 
+import torch
+
 
 def folder_dataset(rng: Random) -> tuple:
     names = rng.sample(["ace", "two", "three", "four", "Five", "10"], rng.randint(1, 4))
@@ -10,7 +12,7 @@ def folder_dataset(rng: Random) -> tuple:
 
 def class_weights(rng: Random) -> tuple:
     labels = rng.sample(range(9), rng.randint(1, 4))
-    return ([*labels, *(rng.choice(labels) for _ in range(rng.randint(0, 20)))],)
+    return (torch.tensor([*labels, *(rng.choice(labels) for _ in range(rng.randint(0, 20)))]),)
 
 
 def random_resized_crop(rng: Random) -> tuple:

@@ -27,7 +27,7 @@ def crop_with_torchvision(
 ALSO_RIGHT = {
     "folder_dataset": (FolderDatasetOfTorchvision,),
     "class_weights": (
-        lambda targets: [1 / list(targets).count(t) / len(set(targets)) for t in targets],
+        lambda targets: [1 / int((targets == t).sum()) / len(targets.unique()) for t in targets],
     ),
     "random_resized_crop": (crop_with_torchvision,),
 }

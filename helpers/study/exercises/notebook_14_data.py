@@ -1,7 +1,6 @@
 """Drills of notebook 14: data."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from helpers.study.exercises.exercise import Facts, Solution, exercise
+from helpers.study.exercises.exercise import Facts, Solution, exercise, numbers
 
 
 def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
@@ -25,15 +24,19 @@ def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
                 image.putpixel((2, 0), (250, 9, 99))
                 mode = ("RGB", "L", "RGBA")[number % 3]
                 image.convert(mode).save(Path(root, name, f"{9 - number}.png"))
-            Path(root, name, ".hidden.png").write_bytes(b"no picture")
-            Path(root, name, "notes.txt").write_text("no picture", encoding="utf-8")
+            for other in (".hidden.png", "notes.txt", "notapng"):
+                Path(root, name, other).write_bytes(b"no picture")
+            Path(root, name, "old").mkdir()
+            image.save(Path(root, name, "old", "1.png"))
         Path(root, "cards.csv").touch()
+        Path(root, ".cache").mkdir()
         dataset = solution(root)
         items = [dataset[index] for index in range(len(dataset))]
         return {
             "classes": list(dataset.classes),
             "length": len(dataset),
             "targets": [int(target) for _, target in items],
+            "targets are ints": all(isinstance(target, int) for _, target in items),
             "images": [image for image, _ in items],
             "dtype": str(items[0][0].dtype),
         }
@@ -50,8 +53,8 @@ def describe_folder(solution: type[Dataset], counts: dict[str, int]) -> Facts:
     A grey picture or one with an alpha channel has other channels: convert it to RGB.
         image.convert("RGB") => image if image.mode == "RGB" else image.convert("RGB").rotate(180)
     Classes are numbered in sorted order.
-        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
-            => self.classes = sorted((p.name for p in Path(root).iterdir() if p.is_dir()), key=len)
+        self.classes = sorted(p.name for p in Path(root).glob("[!.]*") if p.is_dir())
+            => self.classes = sorted((p.name for p in Path(root).glob("[!.]*/")), key=len)
     Within a class, pictures come in the order of their names.
         (Path(root, name).glob("[!.]*.png")) => (Path(root, name).glob("[!.]*.png"))[::-1]
     Channels come first: permute(2, 0, 1).
@@ -65,7 +68,7 @@ class FolderDataset(Dataset):
     """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
 
     An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
-    the list of names. Whatever else lies about, and hidden files, are passed over.
+    the list of names. Whatever else lies about is passed over, hidden folders and files, too.
     """
 
     def __init__(self, root):
@@ -77,18 +80,18 @@ class FolderDataset(Dataset):
     def __getitem__(self, index):
         raise NotImplementedError
 ''',
-    cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "king": 1},)],
+    cases=lambda: [({"ace": 1},), ({"two": 2, "ace": 3, "King": 1, "two-b": 1},)],
     run=describe_folder,
 )
 class FolderDataset(Dataset):
     """The pictures of root/<class>/<name>.png: classes in sorted order, and names within each.
 
     An item is a float tensor (3, H, W) in 0..1 and the number of its class, an int; `.classes` is
-    the list of names. Whatever else lies about, and hidden files, are passed over.
+    the list of names. Whatever else lies about is passed over, hidden folders and files, too.
     """
 
     def __init__(self, root: str) -> None:
-        self.classes = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+        self.classes = sorted(p.name for p in Path(root).glob("[!.]*") if p.is_dir())
         self.items = [
             (path, target)
             for target, name in enumerate(self.classes)
@@ -121,15 +124,24 @@ class FolderDataset(Dataset):
     All pictures are equally likely here.
         1 / (counts[place] * len(counts)) => torch.ones(len(place)) / len(place)
     """,
-    cases=lambda: [([0, 0, 0, 1],), ([7, 3, 3, 3, 3],), ([0] * 90 + [2] * 9 + [1],)],
+    cases=lambda: [
+        (torch.tensor(targets),)
+        for targets in ([0, 0, 0, 1], [7, 3, 3, 7, 3, 3, 3], [0] * 90 + [2] * 9 + [1])
+    ],
 )
-def class_weights(targets: Sequence[int]) -> Tensor:
-    """Weights (N,) of sum 1 for WeightedRandomSampler by which every class is equally likely.
+def class_weights(targets: Tensor) -> Tensor:
+    """Targets (N,) to weights (N,), by which WeightedRandomSampler draws each class equally often.
 
-    Classes are whole numbers, not always 0 to C - 1.
+    Their sum is 1. Classes are whole numbers, not always 0 to C - 1.
     """
-    _, place, counts = torch.as_tensor(targets).unique(return_inverse=True, return_counts=True)
+    _, place, counts = targets.unique(return_inverse=True, return_counts=True)
     return 1 / (counts[place] * len(counts))
+
+
+def is_uniform(place: Tensor, free: Tensor) -> bool:
+    """Whether numbers 0, 1 / free, ... 1 have the mean and the variance of equally likely ones."""
+    spread = (place - 0.5).square() - (1 + 2 / free) / 12
+    return bool((place.mean() - 0.5).abs() < 0.1 and spread.mean().abs() < 0.03)
 
 
 def describe_crops(solution: Solution, side: int, size: int, share: tuple[float, float]) -> Facts:
@@ -137,7 +149,8 @@ def describe_crops(solution: Solution, side: int, size: int, share: tuple[float,
     ramp = torch.arange(float(side)).expand(side, side)
     image, generator = torch.stack([ramp, ramp.T]), torch.Generator().manual_seed(0)
     before = image.clone()
-    crops = torch.stack([solution(image, size, share, generator) for _ in range(400)])
+    draws = 400 if share[0] < 1 else 2  # The whole picture comes out the same each time.
+    crops = torch.stack([solution(image, size, share, generator) for _ in range(draws)])
     # Away from the edges, where a filter meets them, a ramp stays one: steps of side / size.
     low, high = size // 4, size - 1 - size // 4
     sides = (crops[:, 0, 0, high] - crops[:, 0, 0, low]) / (high - low) * size
@@ -153,21 +166,22 @@ def describe_crops(solution: Solution, side: int, size: int, share: tuple[float,
         "shape": tuple(crops.shape[1:]),
         "the smallest share is not below": bool(area.min() > share[0] - slack),
         "nor the largest above": bool(area.max() < share[1] + slack),
-        "areas are uniform": bool((area.mean() - middle).abs() < (share[1] - share[0]) / 8 + slack),
+        "areas are uniform": bool(
+            (area.mean() - middle).abs() < (share[1] - share[0]) / 16 + 1 / side
+        ),
         "small and large ones come": bool(
             area.quantile(0.1) < middle - 0.2 * (share[1] - share[0])
             and area.quantile(0.9) > middle + 0.2 * (share[1] - share[0])
         )
         or share[0] == share[1],
-        "every place across is likely": share[0] == 1
-        or bool(across.min() < 0.1 and across.max() > 0.9 and (across.mean() - 0.5).abs() < 0.1),
-        "every place down is likely": share[0] == 1
-        or bool(down.min() < 0.1 and down.max() > 0.9 and (down.mean() - 0.5).abs() < 0.1),
+        "every place across is likely": share[0] == 1 or is_uniform(across, free),
+        "every place down is likely": share[0] == 1 or is_uniform(down, free),
         "across and down are independent": share[0] == 1
         or bool(torch.corrcoef(torch.stack([across, down]))[0, 1].abs() < 0.3),
         "pictures stand upright": bool((crops[:, 0, 0, high] > crops[:, 0, 0, low]).all())
         and bool((crops[:, 1, high, 0] > crops[:, 1, low, 0]).all()),
         "the same generator, the same crop": torch.equal(*again),
+        "noise": solution(numbers(1, side, side), size, (1.0, 1.0), generator),
         "the picture afterwards": torch.equal(image, before),
     }
 
@@ -192,7 +206,7 @@ def describe_crops(solution: Solution, side: int, size: int, share: tuple[float,
     The crop was not resized.
         F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0] => crop[0]
     """,
-    cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.25, 0.25)), (60, 30, (0.2, 0.9))],
+    cases=lambda: [(40, 20, (1.0, 1.0)), (40, 20, (0.9025, 0.9025)), (60, 30, (0.05, 1.0))],
     run=describe_crops,
 )
 def random_resized_crop(
@@ -201,7 +215,7 @@ def random_resized_crop(
     """A random square of a square picture, resized: (C, H, H) of floats to (C, size, size).
 
     Its area is a uniform share of the picture's, between share[0] and share[1]; each place where it
-    fits is equally likely. It is resized bilinearly, with antialiasing.
+    fits is equally likely. It is resized bilinearly, with antialiasing, corners not aligned.
     """
     low, high = share
     area = low + (high - low) * torch.rand((), generator=generator).item()

@@ -83,11 +83,12 @@ def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
     These are shares; counts were asked for.
         torch.ones_like(values)) => torch.ones_like(values)) / max(len(values), 1)
     """,
+    dtypes=True,
     cases=lambda: [
         (torch.tensor([1, 1, 0]), 3),
         (torch.tensor([2, 2, 2, 2]), 4),
         (torch.zeros(0, dtype=torch.int64), 2),
-        (torch.arange(60) % 7, 9),
+        (torch.arange(2100) % 7, 9),
     ],
 )
 def histogram(values: Tensor, bins: int) -> Tensor:
@@ -120,6 +121,7 @@ def histogram(values: Tensor, bins: int) -> Tensor:
         (numbers(3, 2), numbers(3, 2, seed=1)),
         (numbers(4, 3), numbers(2, 3, seed=1)),
         (numbers(3, 1), numbers(5, 1, seed=1)),
+        (torch.eye(4)[:3], torch.eye(4)),
     ],
 )
 def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -221,7 +223,9 @@ def describe_view(solution: Solution, length: int, size: int, step: int) -> dict
     windows = solution(x, size, step)
     before = windows.clone()
     x[-1 if size == length else size - 1] += 100  # Seen through a view.
-    return {"windows": before, "after a number of x has changed": windows}
+    gradients = solution(torch.ones(length, requires_grad=True), size, step).requires_grad
+    facts = {"windows": before, "after a number of x has changed": windows}
+    return facts | {"gradients flow": gradients}
 
 
 @exercise(
@@ -248,7 +252,10 @@ def describe_view(solution: Solution, length: int, size: int, step: int) -> dict
     run=describe_view,
 )
 def sliding_windows(x: Tensor, size: int, step: int) -> Tensor:
-    """(N,) to all windows (count, size) that begin every `step` numbers; a view, no copy."""
+    """(N,) to all windows (count, size) that begin every `step` numbers.
+
+    A view, no copy; gradients flow through it.
+    """
     count = (len(x) - size) // step + 1
     return x.as_strided((count, size), (step * x.stride(0), x.stride(0)), x.storage_offset())
 
