@@ -25,7 +25,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMISED = ["help", "lab", "mine", "test", "test-mine", "test-unit", "test-notebooks"]
 PROMISED += ["test-oldest", "soak"]
 REQUIREMENTS = doctor.REQUIREMENTS
-PROMISED += ["notebooks", "notes", "progress", "data", "kaggle", "doctor", "lint", "clean"]
+PROMISED += [
+    "notebooks",
+    "studies",
+    "notes",
+    "progress",
+    "data",
+    "kaggle",
+    "doctor",
+    "lint",
+    "clean",
+]
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess:

@@ -34,14 +34,12 @@ LONGER = {
     "helpers.data.make_drawing_loader": 1200,
     # A data folder is checked, decoded and served: each stands on those before.
     "helpers.data.make_worker_loaders": 150,
-    "helpers.data.make_loaders": 135,
     # Nine kinds of problem are looked for.
     "helpers.data.audit": 220,
     # Any picture is read, small or large, deep or turned, and a model is shown it.
     "helpers.evaluation.Classifier": 140,
     # Every operation of PyTorch by which a network may join its layers.
     "helpers.models.receptive_fields": 200,
-    "helpers.training.find_learning_rate": 220,
 }
 
 # What these give on real pictures is the same from both forms, to the last bit.
