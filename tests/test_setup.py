@@ -23,9 +23,9 @@ from tools import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMISED = ["help", "lab", "mine", "test", "test-mine", "test-unit", "test-notebooks"]
-PROMISED += ["test-oldest", "soak"]
+PROMISED += ["test-oldest", "soak", "notebooks", "studies", "notes"]
 REQUIREMENTS = doctor.REQUIREMENTS
-PROMISED += [
+PROMISED += ["progress", "data", "kaggle", "doctor", "lint", "clean"]
     "notebooks",
     "studies",
     "notes",
