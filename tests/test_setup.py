@@ -23,19 +23,9 @@ from tools import doctor, install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMISED = ["help", "lab", "mine", "test", "test-mine", "test-unit", "test-notebooks"]
-PROMISED += ["test-oldest", "soak", "notebooks", "studies", "notes"]
+PROMISED += ["test-oldest", "soak", "notebooks", "studies", "notes", "progress", "data"]
+PROMISED += ["kaggle", "doctor", "lint", "clean"]
 REQUIREMENTS = doctor.REQUIREMENTS
-PROMISED += ["progress", "data", "kaggle", "doctor", "lint", "clean"]
-    "notebooks",
-    "studies",
-    "notes",
-    "progress",
-    "data",
-    "kaggle",
-    "doctor",
-    "lint",
-    "clean",
-]
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess:
