@@ -326,32 +326,6 @@ def _is_float(thing: Any) -> bool:
     return isinstance(thing, Tensor) and thing.is_floating_point()
 
 
-def _seeds(case: Any, solution: Any, *arguments: Any) -> list[str]:
-    """Which generators stand at one place afterwards, wherever they stood before."""
-    states = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - an attempt may set it.
-        case(solution, *_mapped(arguments, deepcopy))
-        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
-        torch_state = torch.get_rng_state().tolist()
-        states.append({"torch": torch_state, "numpy": numpy, "random": random.getstate()})
-    return [name for name in states[0] if states[0][name] == states[1][name]]
-
-
-def _kept(solution: Any, *arguments: Any) -> Any:
-    """What is first answered, looked at after a call with other numbers: a buffer is used again."""
-    answer = solution(*_mapped(arguments, deepcopy))
-    with suppress(Exception):
-        solution(*_mapped(arguments, lambda x: x + 1 if _is_float(x) else deepcopy(x)))
-    return answer
-
-
-def _is_float(thing: Any) -> bool:
-    return isinstance(thing, Tensor) and thing.is_floating_point()
-
-
 def _is_stub(attempt: Any, exercise: Exercise) -> bool:
     """Whether it was left as it was: no answer, or nothing written beyond what the stub has."""
     if attempt is None or attempt is ...:

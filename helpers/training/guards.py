@@ -88,8 +88,6 @@ def check_run(run: Any, *lookers: Any, **given: Any) -> None:
         raise ValueError("model has lazy layers: call model(images) once, then make the optimizer")
     if not torch.is_grad_enabled():
         raise ValueError("gradients are switched off; train outside of no_grad and inference_mode")
-    if not any(True for _ in run.model.parameters()):
-        raise ValueError("model has no parameters: there is nothing to train")
     for name in ("train_loader", "valid_loader") if run.epochs else ("train_loader",):
         loader = getattr(run, name)
         check_preprocessing(bare(run.model), loader)
@@ -100,6 +98,17 @@ def check_run(run: Any, *lookers: Any, **given: Any) -> None:
                 "a loader is a generator, which its first pass uses up; expected something that "
                 "can be passed over anew for every epoch, such as a DataLoader or a list"
             )
+    _check_held(run)
+    scheduled = any(hasattr(part, "scheduler") for part in run.parts)
+    if not scheduled and all(group.get("lr") == 0 for group in run.optimizer.param_groups):
+        _warn("the learning rate is 0 in all groups: no weight will move")
+    missing = (x for x in lookers if not any(isinstance(part, type(x)) for part in run.parts))
+    run.parts = [*missing, *run.parts]
+    run.head = [parameter.detach().clone() for parameter in _head(run.model)]
+
+
+def _check_held(run: Any) -> None:
+    """Refuse an optimizer of other parameters, or of frozen ones only; say what it leaves out."""
     named = dict(bare(run.model).named_parameters())
     if isinstance(run.loss_fn, nn.Module):
         named |= {f"loss_fn.{name}": p for name, p in run.loss_fn.named_parameters()}
@@ -115,15 +124,7 @@ def check_run(run: Any, *lookers: Any, **given: Any) -> None:
     if not any(parameter.requires_grad for parameter in named.values() if id(parameter) in held):
         raise ValueError("optimizer holds no parameter that requires a gradient: all are frozen")
     if left:
-        _warn(
-            f"optimizer does not hold {_some(left)}: they stay as they are, as with .requires_grad"
-        )
-    scheduled = any(hasattr(part, "scheduler") for part in run.parts)
-    if not scheduled and all(group.get("lr") == 0 for group in run.optimizer.param_groups):
-        _warn("the learning rate is 0 in all groups: no weight will move")
-    missing = (x for x in lookers if not any(isinstance(part, type(x)) for part in run.parts))
-    run.parts = [*missing, *run.parts]
-    run.head = [parameter.detach().clone() for parameter in _head(run.model)]
+        _warn(f"optimizer does not hold {_some(left)}: they stay, as those that are frozen")
 
 
 def check_batch(batch: Any, model: nn.Module, loader: Iterable[Any], first: bool = True) -> None:
