@@ -55,7 +55,7 @@ def mixup(rng: Random) -> tuple:
 
 def cutmix(rng: Random) -> tuple:
     images, targets, order = batch(rng)
-    corner = rng.randrange(images.shape[2]), rng.randrange(images.shape[3])
+    corner = (rng.randrange(-3, side + 2) for side in images.shape[2:])
     return images, targets, order, *corner, rng.randint(1, 5), rng.randint(1, 5)
 
 
@@ -75,7 +75,7 @@ def contrastive(rng: Random) -> tuple:
 
 
 def checkpointed(rng: Random) -> tuple:
-    return rng.randint(1, 4), rng.randint(1, 5)
+    return rng.randint(1, 4), rng.randint(1, 5), rng.random() < 0.5
 
 
 def seconds_of(rng: Random) -> tuple:

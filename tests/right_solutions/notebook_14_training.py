@@ -96,7 +96,8 @@ def cutmix_by_mask(
     images: Tensor, targets: Tensor, order: Tensor, top: int, left: int, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     mask = torch.zeros(images.shape[2:], dtype=torch.bool)
-    mask[top : top + height, left : left + width] = True
+    bottom, right = max(top + height, 0), max(left + width, 0)
+    mask[max(top, 0) : bottom, max(left, 0) : right] = True
     share = mask.double().mean().item()
     return torch.where(mask, images[order], images), (1 - share) * targets + share * targets[order]
 

@@ -197,9 +197,11 @@ def describe_keeping(solution: Solution, accuracies: Sequence[float]) -> Facts:
         asked.append("measure")
         return accuracies[asked.count("measure") - 1]
 
-    fill(model)
+    given = [*fill(model).parameters()]
     best = solution(model, train, measure, len(accuracies))
-    return {"best epoch": best, "weights": state_of(model)["weights"], "asked": asked}
+    same = all(p is q for p, q in zip(given, model.parameters(), strict=True))
+    facts = {"best epoch": best, "weights": state_of(model)["weights"], "asked": asked}
+    return facts | {"the optimizer's parameters are still the model's": same}
 
 
 @exercise(
@@ -267,10 +269,12 @@ def describe_resuming(solution: Solution, steps: int, kind: type[Optimizer]) -> 
         save(path, model, optimizer)
         torch.manual_seed(9)
         solution(path, other, later)
+    training = other.training
     drawn = torch.rand(2)
     losses = [step(other, *batch, later) for _ in range(2)]
     rate = later.param_groups[0]["lr"]
-    return {"drawn": drawn, "losses": losses, "rate": rate, "model": state_of(other)["weights"]}
+    facts = {"drawn": drawn, "losses": losses, "rate": rate, "training": training}
+    return facts | {"model": state_of(other)["weights"]}
 
 
 @exercise(
@@ -307,7 +311,7 @@ def describe_freezing(solution: Solution, names: Sequence[str]) -> Facts:
     body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
     neck = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     model = nn.Sequential()
-    for name, part in (("body", body), ("neck", neck), ("head", nn.Linear(4, 2))):
+    for name, part in (("body", body), ("neck", neck), ("neck_2", nn.Linear(4, 2))):
         model.add_module(name, part)
     fill(model)
     given, model = model, solution(model, names)
@@ -356,13 +360,15 @@ def freeze(model: nn.Module, names: Sequence[str]) -> nn.Module:
 
 def describe_average(solution: Solution, decay: float, updates: int) -> Facts:
     model, average = tiny_model(), tiny_model().requires_grad_(False).eval()
+    places = [value.data_ptr() for value in average.state_dict().values()]
     for number in range(updates):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(numbers(*parameter.shape, seed=number))
         model(numbers(5, 3, seed=number)).sum().backward()
         solution(average, model, decay)
-    return {"average": state_of(average), "model": state_of(model)}
+    in_place = places == [value.data_ptr() for value in average.state_dict().values()]
+    return {"average": state_of(average), "model": state_of(model), "in place": in_place}
 
 
 @exercise(
@@ -500,6 +506,9 @@ def some_cut(count: int, *rectangle: int) -> tuple[Any, ...]:
         some_cut(2, 0, 0, 2, 3),
         some_cut(3, 1, 2, 2, 2),
         some_cut(3, 2, 4, 5, 5),
+        some_cut(3, -1, -1, 3, 3),
+        some_cut(2, 5, 1, 2, 2),
+        some_cut(2, -4, -3, 2, 2),
     ],
 )
 def cutmix(
@@ -511,7 +520,8 @@ def cutmix(
     rectangle lies outside of the picture does not count.
     """
     mixed = images.clone()
-    rows, columns = slice(top, top + height), slice(left, left + width)
+    rows = slice(max(top, 0), max(top + height, 0))  # A negative place counts from the end.
+    columns = slice(max(left, 0), max(left + width, 0))
     mixed[:, :, rows, columns] = images[order][:, :, rows, columns]
     share = mixed[0, 0, rows, columns].numel() / mixed[0, 0].numel()
     return mixed, targets.lerp(targets[order], share)
@@ -608,13 +618,14 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         (numbers(1, 3), numbers(1, 3, seed=1), 1.0),
         (numbers(3, 3), numbers(3, 3, seed=1), 0.5),
         (5 * numbers(6, 4), numbers(6, 4, seed=1), 0.1),
+        (numbers(4, 3), numbers(4, 3, seed=1), 0.005),
     ],
 )
 def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """NT-Xent of two views (B, D) of the same B pictures (arXiv:2002.05709), a scalar.
 
     All 2 B vectors are made of length 1. Each is to find its other view among the 2 B - 1 others:
-    cross-entropy of their products over the temperature, the mean over all 2 B.
+    cross-entropy of their products over the temperature, however small, the mean over all 2 B.
     """
     views = F.normalize(torch.cat([first, second]), dim=1)
     scores = views @ views.T / temperature
@@ -622,10 +633,10 @@ def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(scores, torch.arange(len(views)).roll(len(first)))
 
 
-def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
+def describe_checkpointing(solution: Solution, depth: int, width: int, learned: bool) -> Facts:
     """What it gives, how often layers ran, and whether more than their inputs was remembered."""
-    parts = nn.Linear(width, width), nn.Tanh(), nn.Sigmoid(), nn.Tanh()
-    layers = [fill(nn.Sequential(*copy.deepcopy(parts))) for _ in range(depth)]
+    parts = nn.Linear(width, width), nn.Tanh(), nn.Sigmoid(), nn.Dropout(0.3)
+    layers = [fill(nn.Sequential(*copy.deepcopy(parts))).train() for _ in range(depth)]
     runs, hooks, saved = [0] * depth, [], []
     for number, layer in enumerate(layers):
 
@@ -633,7 +644,7 @@ def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
             runs[number] += 1
 
         hooks.append(layer.register_forward_pre_hook(count))
-    x = numbers(3, width).requires_grad_()
+    x = numbers(3, width).requires_grad_(learned)
     with saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
         out = solution(layers, x)
     forward, weights = list(runs), {p.data_ptr() for layer in layers for p in layer.parameters()}
@@ -664,13 +675,14 @@ def describe_checkpointing(solution: Solution, depth: int, width: int) -> Facts:
     All layers count, not all but the last.
         in layers: => in layers[:-1]:
     """,
-    cases=lambda: [(1, 2), (3, 4)],
+    cases=lambda: [(1, 2, True), (3, 4, True), (2, 3, False)],
     run=describe_checkpointing,
 )
 def checkpointed(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """x through all layers in turn; in backward, each is run again instead of being remembered.
 
-    Output and gradients are as without; only the inputs of the layers are kept in between.
+    Output and gradients are as without, dropout and an x that needs no gradient included; only the
+    inputs of the layers are kept in between.
     """
     for layer in layers:
         x = checkpoint(layer, x, use_reentrant=False)
