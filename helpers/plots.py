@@ -137,7 +137,7 @@ def plot_histogram(
 def plot_history(
     frame: pd.DataFrame, best_epoch: int | None = None, axes: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw loss, accuracy and learning rate by epoch, with the best epoch marked.
+    """Draw loss, accuracy and learning rate by epoch, with the epoch whose weights are kept marked.
 
     Args:
         frame: a row an epoch; columns `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
@@ -171,7 +171,7 @@ def plot_history(
     rate.plot(frame["epoch"], frame["learning_rate"], ".-", color="C2")
     share.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     for cell, title in ((loss, "Loss"), (share, "Accuracy"), (rate, "Learning rate")):
-        label = f"best epoch, {best_epoch}"
+        label = f"epoch kept: {best_epoch}"
         cell.axvline(best_epoch, color="grey", linewidth=1, linestyle="--", label=label)
         cell.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
         cell.set(title=title, xlabel="epoch")
@@ -394,7 +394,7 @@ def plot_study(
     axes = np.ravel(axes)
     if len(axes) != panels:
         raise ValueError(f"axes has {len(axes)} Axes; expected {panels}, one a panel")
-    percent = ticker.PercentFormatter(1)
+    percent = ticker.FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
     for number, name in enumerate(arms if xlabel else settings):
         rows = frame.xs(name, level=int(bool(xlabel)))
         margins = (rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"])
@@ -406,7 +406,7 @@ def plot_study(
         axes[number].errorbar(rows["accuracy"], range(len(rows)), **options)
         axes[number].set_yticks(range(len(rows)), rows.index)
         axes[number].invert_yaxis()
-        axes[number].xaxis.set_major_formatter(percent)
+        axes[number].xaxis.set(major_formatter=percent, major_locator=ticker.MaxNLocator(5))
         axes[number].set(title=name, xlabel="accuracy")
     if xlabel:
         axes[0].set_xticks(range(len(settings)), settings)

@@ -129,12 +129,12 @@ class TestPlotHistory:
         assert (share["valid"].get_ydata() == history["valid_accuracy"]).all()
         # The first of two equally good epochs.
         for lines in (loss, share, rate):
-            assert list(lines["best epoch, 3"].get_xdata()) == [3, 3]
+            assert list(lines["epoch kept: 3"].get_xdata()) == [3, 3]
 
     def test_another_best_epoch_and_given_axes(self, history):
         _, axes = plt.subplots(3)
         assert plots.plot_history(history, best_epoch=5, axes=axes) is axes
-        assert "best epoch, 5" in [line.get_label() for line in axes[0].lines]
+        assert "epoch kept: 5" in [line.get_label() for line in axes[0].lines]
 
     def test_bad_input(self, history):
         with pytest.raises(ValueError, match="valid_loss"):
