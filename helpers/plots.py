@@ -137,7 +137,7 @@ def plot_histogram(
 def plot_history(
     frame: pd.DataFrame, best_epoch: int | None = None, axes: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw loss, accuracy and learning rate by epoch, with the epoch whose weights are kept marked.
+    """Draw loss, accuracy and learning rate by epoch, with the epoch that is kept marked.
 
     Args:
         frame: a row an epoch; columns `epoch`, `train_loss`, `valid_loss`, `train_accuracy`,
